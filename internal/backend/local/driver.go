@@ -1,0 +1,230 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/drivebay/drivebay/internal/backend"
+)
+
+// ErrLocked is what Open returns while another process uses the folder.
+var ErrLocked = errors.New("the folder is in use by another process")
+
+// Options says how the simulated guests behave. The zero value is a good one.
+type Options struct {
+	// MaxVolumes is how many data volumes a guest takes, beside its ROOT disk;
+	// 0 means 256.
+	MaxVolumes int
+	// DetachTimeout is how long a guest may hold a volume when the caller does
+	// not say; 0 means 5 seconds, as with a real hypervisor.
+	DetachTimeout time.Duration
+}
+
+// Driver is a backend.Driver on a folder. All methods may be called
+// concurrently.
+type Driver struct {
+	opts  Options
+	locks backend.Locks
+
+	lockFile  *os.File
+	tmp       string
+	tempSeq   atomic.Uint64
+	volumes   folder
+	isos      folder
+	vms       folder
+	rename    func(from, to string) error
+	onStep    func(step, name string) error // tests: called ahead of each step on disk
+	calls     sync.WaitGroup                // the calls under way
+	closing   chan struct{}                 // closed by Close
+	closeOnce sync.Once
+	closeErr  error
+
+	mu       sync.RWMutex
+	closed   bool
+	guests   map[string]*vm
+	volumeAt map[string]string // guest by volume id
+	isoUses  map[string]int    // drives an image is in, by key
+}
+
+var _ backend.Driver = (*Driver)(nil)
+
+// Open takes the folder dir, which it makes if needed, for this process.
+// ErrLocked: another process has it. A guest's file that cannot be understood
+// is an error that names the guest; nothing is changed then.
+func Open(dir string, o Options) (*Driver, error) {
+	if o.MaxVolumes <= 0 {
+		o.MaxVolumes = 256
+	}
+	if o.DetachTimeout <= 0 {
+		o.DetachTimeout = 5 * time.Second
+	}
+	d := &Driver{
+		opts:     o,
+		rename:   os.Rename,
+		closing:  make(chan struct{}),
+		guests:   make(map[string]*vm),
+		volumeAt: make(map[string]string),
+		isoUses:  make(map[string]int),
+	}
+	if err := d.open(dir); err != nil {
+		_ = d.release()
+		return nil, fmt.Errorf("open local storage %s: %w", dir, err)
+	}
+	return d, nil
+}
+
+func (d *Driver) open(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if err := makeDir(dir); err != nil {
+		return err
+	}
+	if d.lockFile, err = lockFolder(filepath.Join(dir, "lock")); err != nil {
+		return err
+	}
+	d.tmp = filepath.Join(dir, "tmp")
+	if err := makeDir(d.tmp); err != nil {
+		return err
+	}
+	for name, f := range map[string]*folder{"volumes": &d.volumes, "isos": &d.isos, "vms": &d.vms} {
+		if err := f.open(filepath.Join(dir, name), d.step); err != nil {
+			return err
+		}
+	}
+	if err := d.loadGuests(); err != nil {
+		return err
+	}
+	return d.clearTemp()
+}
+
+// clearTemp removes what a killed process left half-made.
+func (d *Driver) clearTemp() error {
+	entries, err := os.ReadDir(d.tmp)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(d.tmp, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Info implements backend.Driver.
+func (d *Driver) Info() backend.Info {
+	return backend.Info{Name: "local", MakesVMs: true, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true}
+}
+
+// Close waits for the calls under way, ends those that wait for a guest, and
+// gives the folder to the next process.
+func (d *Driver) Close() error {
+	d.closeOnce.Do(func() {
+		d.mu.Lock()
+		d.closed = true
+		d.mu.Unlock()
+		close(d.closing)
+		d.calls.Wait()
+		d.closeErr = d.release()
+	})
+	return d.closeErr
+}
+
+// release closes what is open; the lock goes last.
+func (d *Driver) release() error {
+	err := errors.Join(d.volumes.close(), d.isos.close(), d.vms.close())
+	if d.lockFile != nil {
+		err = errors.Join(err, unlockFolder(d.lockFile))
+	}
+	return err
+}
+
+// Locks are taken in this order: guest, volume, image.
+func vmLock(ref string) string       { return "vm/" + ref }
+func volumeLock(id string) string    { return "volume/" + id }
+func imageLock(isoKey string) string { return "iso/" + isoKey }
+
+// enter begins a call that needs the named locks, and returns how to end it.
+func (d *Driver) enter(ctx context.Context, names ...string) (leave func(), err error) {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil, backend.ErrUnavailable.Because(fs.ErrClosed)
+	}
+	d.calls.Add(1)
+	d.mu.Unlock()
+	unlock, err := d.locks.Lock(ctx, names...)
+	if err == nil {
+		err = ctx.Err() // also where no lock is needed
+	}
+	if err != nil {
+		if unlock != nil {
+			unlock()
+		}
+		d.calls.Done()
+		return nil, err
+	}
+	return func() { unlock(); d.calls.Done() }, nil
+}
+
+// Inspect implements backend.Driver. It waits for no other call.
+func (d *Driver) Inspect(ctx context.Context, ref string) (backend.VMView, error) {
+	leave, err := d.enter(ctx)
+	if err != nil {
+		return backend.VMView{}, err
+	}
+	defer leave()
+	v := d.guest(ref)
+	if v == nil {
+		return backend.VMView{}, backend.ErrVMNotFound
+	}
+	g, _ := d.read(v)
+	return g.view(), nil
+}
+
+// InspectAll implements backend.Driver. A call that runs meanwhile may be in it
+// or not.
+func (d *Driver) InspectAll(ctx context.Context) (backend.View, error) {
+	leave, err := d.enter(ctx)
+	if err != nil {
+		return backend.View{}, err
+	}
+	defer leave()
+	var all backend.View
+	err = d.volumes.each(ctx, ".raw", func(id string, bytes int64) {
+		if backend.ValidID(id) {
+			all.Volumes = append(all.Volumes, backend.VolumeView{ID: id, Bytes: bytes})
+		}
+	})
+	if err != nil {
+		return backend.View{}, ioError("list the volumes", err)
+	}
+	err = d.isos.each(ctx, ".iso", func(key string, bytes int64) {
+		if backend.ValidKey(key) {
+			all.ISOs = append(all.ISOs, backend.ISOView{Key: key, Bytes: bytes})
+		}
+	})
+	if err != nil {
+		return backend.View{}, ioError("list the images", err)
+	}
+	d.mu.RLock()
+	for _, v := range d.guests {
+		all.VMs = append(all.VMs, v.state.view())
+	}
+	d.mu.RUnlock()
+	slices.SortFunc(all.VMs, func(a, b backend.VMView) int { return strings.Compare(a.Ref, b.Ref) })
+	slices.SortFunc(all.Volumes, func(a, b backend.VolumeView) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(all.ISOs, func(a, b backend.ISOView) int { return strings.Compare(a.Key, b.Key) })
+	return all, nil
+}
