@@ -1,0 +1,34 @@
+// Package testneed decides what a test does when something it needs is not on
+// this machine: skip with a sentence, or fail where that thing is required.
+package testneed
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Env names the things a run must not skip for, separated by commas:
+// DRIVEBAY_TEST_REQUIRE=postgres,isos.
+const Env = "DRIVEBAY_TEST_REQUIRE"
+
+// Need ends the test unless ok: a skip that says what is missing, or a failure
+// when Env lists name. It returns only when ok is true.
+func Need(t testing.TB, name string, ok bool, missing string) {
+	t.Helper()
+	if ok {
+		return
+	}
+	if Required(name) {
+		t.Fatalf("%s lists %q, but %s", Env, name, missing)
+	}
+	t.Skip(missing)
+}
+
+// Required reports whether Env lists name.
+func Required(name string) bool {
+	return slices.ContainsFunc(strings.Split(os.Getenv(Env), ","), func(s string) bool {
+		return strings.TrimSpace(s) == name
+	})
+}
