@@ -1,0 +1,369 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// Config sets up an Engine. Zero durations get the defaults.
+type Config struct {
+	Node    string        // stable name of this node
+	Boot    string        // unique for this start of the node
+	Lease   time.Duration // default 15 s; renewed each third of it
+	Poll    time.Duration // default 1 s: the net below lost wake-ups
+	Workers map[Queue]int // runs at once, by queue
+	Log     *slog.Logger
+	// Observe, if set, hears of every ended run.
+	Observe func(k Kind, result string, took time.Duration)
+}
+
+// Engine leases tasks from a Store and runs their handlers.
+type Engine struct {
+	cfg   Config
+	owner string
+	store Store
+	kinds map[Kind]registration
+
+	mu   sync.Mutex
+	runs map[string]*Run // by task id
+
+	wg sync.WaitGroup
+}
+
+type registration struct {
+	handler Handler
+	policy  Policy
+}
+
+// NewEngine returns an engine without handlers.
+func NewEngine(store Store, cfg Config) *Engine {
+	if cfg.Lease <= 0 {
+		cfg.Lease = 15 * time.Second
+	}
+	if cfg.Poll <= 0 {
+		cfg.Poll = time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Engine{
+		cfg: cfg, store: store, owner: cfg.Node + "/" + cfg.Boot,
+		kinds: map[Kind]registration{}, runs: map[string]*Run{},
+	}
+}
+
+// Register names the handler of a kind. Call it before Start.
+func (e *Engine) Register(k Kind, p Policy, h Handler) {
+	e.kinds[k] = registration{handler: h, policy: p}
+}
+
+// Start releases what an earlier process of this node left running, makes sure
+// that periodic work is enqueued, and runs tasks until ctx ends. Then it drains:
+// runs are cancelled and their tasks given back without counting the attempt.
+// The returned channel closes when nothing runs any more.
+func (e *Engine) Start(ctx context.Context) (<-chan struct{}, error) {
+	n, err := e.store.ReleaseNode(ctx, e.cfg.Node)
+	if err != nil {
+		return nil, fmt.Errorf("release own tasks: %w", err)
+	}
+	if n > 0 {
+		e.cfg.Log.Info("took up interrupted tasks", "tasks", n)
+	}
+	for k, r := range e.kinds {
+		if r.policy.Every == 0 {
+			continue
+		}
+		if err := e.store.Ensure(ctx, New{Kind: k, Lane: HouseLane(k), Queue: Housework}); err != nil {
+			return nil, fmt.Errorf("enqueue %s: %w", k, err)
+		}
+	}
+	var loops sync.WaitGroup
+	for q, workers := range e.cfg.Workers {
+		loops.Go(func() { e.dispatch(ctx, q, workers) })
+	}
+	// The heartbeat outlives ctx: leases are kept while runs wind down.
+	beatCtx, stopBeat := context.WithCancel(context.WithoutCancel(ctx))
+	loops.Go(func() { e.heartbeat(beatCtx) })
+	done := make(chan struct{})
+	go func() {
+		<-ctx.Done()
+		e.cancelAll(errDraining)
+		e.wg.Wait()
+		stopBeat()
+		loops.Wait()
+		close(done)
+	}()
+	return done, nil
+}
+
+// dispatch fills the workers of one queue.
+func (e *Engine) dispatch(ctx context.Context, q Queue, workers int) {
+	free := make(chan struct{}, workers)
+	for range workers {
+		free <- struct{}{}
+	}
+	poll := time.NewTicker(e.cfg.Poll)
+	defer poll.Stop()
+	for {
+		// Hold every free worker, claim that many, hand back the rest.
+		held := 0
+		select {
+		case <-ctx.Done():
+			return
+		case <-free:
+			held++
+		}
+	more:
+		for {
+			select {
+			case <-free:
+				held++
+			default:
+				break more
+			}
+		}
+		tasks, err := e.store.Claim(ctx, q, e.owner, e.cfg.Lease, held)
+		if err != nil && ctx.Err() == nil {
+			e.cfg.Log.Error("claim tasks", "queue", q, "error", err)
+		}
+		for _, t := range tasks {
+			e.begin(ctx, t, func() { free <- struct{}{} })
+		}
+		for range held - len(tasks) {
+			free <- struct{}{}
+		}
+		if len(tasks) == held {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.store.Wake(q):
+		case <-poll.C:
+		}
+	}
+}
+
+// begin runs one attempt in its own goroutine and calls release at its end.
+func (e *Engine) begin(ctx context.Context, t Task, release func()) {
+	r := &Run{
+		Task:  t,
+		Lease: Lease{TaskID: t.ID, Owner: e.owner, Attempt: t.Attempt},
+		Log:   e.cfg.Log.With("task", t.ID, "kind", t.Kind, "attempt", t.Attempt),
+		store: e.store,
+	}
+	r.progress = Progress{Percent: t.Progress, Message: t.Message}
+	// The run is not a child of ctx: at a stop it is cancelled with a cause
+	// and still needs a live context to give its task back.
+	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	r.cancel = cancel
+	e.mu.Lock()
+	e.runs[t.ID] = r
+	e.wg.Add(1)
+	e.mu.Unlock()
+	if ctx.Err() != nil { // the drain may have passed before r was listed
+		cancel(errDraining)
+	}
+	go func() {
+		defer e.wg.Done()
+		start := time.Now()
+		result := e.attempt(runCtx, r)
+		cancel(nil)
+		e.mu.Lock()
+		delete(e.runs, t.ID)
+		e.mu.Unlock()
+		if e.cfg.Observe != nil {
+			e.cfg.Observe(t.Kind, result, time.Since(start))
+		}
+		release()
+	}()
+}
+
+// attempt runs the handler once and settles what follows from its error. It
+// returns a word for the metrics.
+func (e *Engine) attempt(ctx context.Context, r *Run) string {
+	reg, ok := e.kinds[r.Task.Kind]
+	if !ok {
+		return e.settle(ctx, r, Policy{}, nil, fmt.Errorf("no handler for %s", r.Task.Kind))
+	}
+	runCtx, cancel := ctx, context.CancelFunc(func() {})
+	if d := reg.policy.Deadline; d > 0 {
+		runCtx, cancel = context.WithDeadlineCause(ctx, r.Task.StartedAt.Add(d), ErrDeadline)
+	}
+	err := safely(func() error {
+		if runCtx.Err() != nil {
+			return context.Cause(runCtx)
+		}
+		return reg.handler.Run(runCtx, r)
+	})
+	cause := context.Cause(runCtx)
+	cancel()
+	if err == nil && reg.policy.Every > 0 {
+		err = e.store.Retry(context.WithoutCancel(ctx), r.Lease, time.Now().Add(reg.policy.Every), false, "")
+	}
+	if err == nil {
+		return "done"
+	}
+	if cause != nil {
+		err = fmt.Errorf("%w (%v)", cause, err)
+	}
+	return e.settle(context.WithoutCancel(ctx), r, reg.policy, reg.handler, err)
+}
+
+// settle decides what becomes of a task whose attempt ended with err.
+func (e *Engine) settle(ctx context.Context, r *Run, p Policy, h Handler, err error) string {
+	switch {
+	case errors.Is(err, ErrLeaseLost):
+		r.Log.Warn("another node has taken the task over")
+		return "lost"
+	case errors.Is(err, errDraining):
+		return e.giveBack(ctx, r, time.Now(), false, "")
+	}
+	f := Classify(err)
+	late := p.Deadline > 0 && time.Since(r.Task.StartedAt) >= p.Deadline
+	spent := p.MaxFailures > 0 && r.Task.Failures >= p.MaxFailures
+	if p.Every > 0 || (!f.Permanent && !late && !spent && !errors.Is(err, ErrDeadline)) {
+		wait := Backoff(r.Task.Failures)
+		r.Log.Warn("attempt ended, will try again", "reason", f.Reason, "in", wait, "error", err)
+		return e.giveBack(ctx, r, time.Now().Add(wait), true, f.Text)
+	}
+	r.Log.Warn("task failed", "reason", f.Reason, "error", err)
+	end := func() error { return h.Fail(ctx, r, f) }
+	if h == nil {
+		end = func() error { return e.store.Finish(ctx, r.Lease, f.Outcome()) }
+	}
+	if ferr := safely(end); ferr != nil {
+		if errors.Is(ferr, ErrLeaseLost) {
+			return "lost"
+		}
+		r.Log.Error("end failed task", "error", ferr)
+		return e.giveBack(ctx, r, time.Now().Add(Backoff(r.Task.Failures)), true, f.Text)
+	}
+	return "failed"
+}
+
+func (e *Engine) giveBack(ctx context.Context, r *Run, at time.Time, failed bool, why string) string {
+	if err := e.store.Retry(ctx, r.Lease, at, failed, why); err != nil && !errors.Is(err, ErrLeaseLost) {
+		r.Log.Error("give task back", "error", err) // its lease will lapse
+	}
+	return "retry"
+}
+
+// heartbeat renews leases, writes progress, hears of cancels and reaps what
+// other nodes let lapse.
+func (e *Engine) heartbeat(ctx context.Context) {
+	tick := time.NewTicker(min(time.Second, e.cfg.Lease/3))
+	defer tick.Stop()
+	renewed, next := time.Now(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		e.flushProgress(ctx)
+		if time.Now().Before(next) {
+			continue
+		}
+		next = time.Now().Add(e.cfg.Lease / 3)
+		began := time.Now()
+		if err := e.renew(ctx); err == nil {
+			renewed = began
+		} else if ctx.Err() == nil {
+			e.cfg.Log.Error("renew leases", "error", err)
+			// Nobody may still act when the lease ends and another node begins.
+			if time.Since(renewed) > e.cfg.Lease*2/3 {
+				e.cancelAll(ErrLeaseLost)
+			}
+		}
+	}
+}
+
+func (e *Engine) renew(ctx context.Context) error {
+	e.mu.Lock()
+	mine := make(map[string]*Run, len(e.runs))
+	for id, r := range e.runs {
+		mine[id] = r
+	}
+	e.mu.Unlock()
+	held, err := e.store.Renew(ctx, e.owner, e.cfg.Lease)
+	if err != nil {
+		return err
+	}
+	for _, h := range held {
+		r := mine[h.Lease.TaskID]
+		if r == nil || r.Lease.Attempt != h.Lease.Attempt {
+			continue
+		}
+		delete(mine, h.Lease.TaskID)
+		if h.Cancel {
+			r.cancel(ErrCancelled)
+		}
+	}
+	for _, r := range mine {
+		// Not held: ended a moment ago, or taken over. A cancel hurts neither.
+		r.cancel(ErrLeaseLost)
+	}
+	if _, err := e.store.Reap(ctx); err != nil {
+		return fmt.Errorf("reap lapsed leases: %w", err)
+	}
+	return nil
+}
+
+func (e *Engine) flushProgress(ctx context.Context) {
+	var news []Report
+	e.mu.Lock()
+	for _, r := range e.runs {
+		if p, dirty := r.take(); dirty {
+			news = append(news, Report{Lease: r.Lease, Progress: p})
+		}
+	}
+	e.mu.Unlock()
+	if len(news) == 0 {
+		return
+	}
+	if err := e.store.Progress(ctx, news); err != nil && ctx.Err() == nil {
+		e.cfg.Log.Warn("write progress", "error", err)
+	}
+}
+
+func (e *Engine) cancelAll(cause error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range e.runs {
+		r.cancel(cause)
+	}
+}
+
+// CancelRun ends the run of a task on this node at once, if there is one; the
+// task's cancel mark does the same on other nodes at their next heartbeat.
+func (e *Engine) CancelRun(taskID string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r := e.runs[taskID]; r != nil {
+		r.cancel(ErrCancelled)
+	}
+}
+
+// Backoff is the pause after the n-th temporary error (from 0): 0.1 s doubling
+// to 30 s, shortened by up to a quarter so that many do not come back at once.
+func Backoff(n int) time.Duration {
+	d := min(100*time.Millisecond<<min(n, 10), 30*time.Second)
+	return d - rand.N(d/4+1)
+}
+
+// safely turns a panic of fn into an error with its stack for the log.
+func safely(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return fn()
+}
