@@ -19,6 +19,9 @@ type Config struct {
 	Poll    time.Duration // default 1 s: the net below lost wake-ups
 	Workers map[Queue]int // runs at once, by queue
 	Log     *slog.Logger
+	// Backoff is the pause after the n-th temporary error of a task, from 0;
+	// default Backoff.
+	Backoff func(n int) time.Duration
 	// Observe, if set, hears of every ended run.
 	Observe func(k Kind, result string, took time.Duration)
 }
@@ -33,8 +36,11 @@ type Engine struct {
 	mu   sync.Mutex
 	runs map[string]*Run // by task id
 
-	wg sync.WaitGroup
+	active sync.WaitGroup // runs
 }
+
+// unknownTries is how often a task without a handler is tried: some minutes.
+const unknownTries = 20
 
 type registration struct {
 	handler Handler
@@ -51,6 +57,9 @@ func NewEngine(store Store, cfg Config) *Engine {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Backoff == nil {
+		cfg.Backoff = Backoff
 	}
 	return &Engine{
 		cfg: cfg, store: store, owner: cfg.Node + "/" + cfg.Boot,
@@ -83,20 +92,21 @@ func (e *Engine) Start(ctx context.Context) (<-chan struct{}, error) {
 			return nil, fmt.Errorf("enqueue %s: %w", k, err)
 		}
 	}
-	var loops sync.WaitGroup
+	var dispatchers, beat sync.WaitGroup
 	for q, workers := range e.cfg.Workers {
-		loops.Go(func() { e.dispatch(ctx, q, workers) })
+		dispatchers.Go(func() { e.dispatch(ctx, q, workers) })
 	}
 	// The heartbeat outlives ctx: leases are kept while runs wind down.
 	beatCtx, stopBeat := context.WithCancel(context.WithoutCancel(ctx))
-	loops.Go(func() { e.heartbeat(beatCtx) })
+	beat.Go(func() { e.heartbeat(beatCtx) })
 	done := make(chan struct{})
 	go func() {
 		<-ctx.Done()
 		e.cancelAll(errDraining)
-		e.wg.Wait()
+		dispatchers.Wait() // a claim under way may still begin runs
+		e.active.Wait()
 		stopBeat()
-		loops.Wait()
+		beat.Wait()
 		close(done)
 	}()
 	return done, nil
@@ -160,21 +170,26 @@ func (e *Engine) begin(ctx context.Context, t Task, release func()) {
 	}
 	r.progress = Progress{Percent: t.Progress, Message: t.Message}
 	// The run is not a child of ctx: at a stop it is cancelled with a cause
-	// and still needs a live context to give its task back.
-	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	r.cancel = cancel
+	// and still needs a live context to undo its work and give its task back.
+	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
+	runCtx, cancel := context.WithCancelCause(held)
+	r.held, r.lose, r.cancel = held, lose, cancel
+	if t.Cancel { // asked for while it waited
+		cancel(ErrCancelled)
+	}
 	e.mu.Lock()
 	e.runs[t.ID] = r
-	e.wg.Add(1)
+	e.active.Add(1)
 	e.mu.Unlock()
 	if ctx.Err() != nil { // the drain may have passed before r was listed
 		cancel(errDraining)
 	}
 	go func() {
-		defer e.wg.Done()
+		defer e.active.Done()
 		start := time.Now()
 		result := e.attempt(runCtx, r)
 		cancel(nil)
+		lose(nil)
 		e.mu.Lock()
 		delete(e.runs, t.ID)
 		e.mu.Unlock()
@@ -190,7 +205,8 @@ func (e *Engine) begin(ctx context.Context, t Task, release func()) {
 func (e *Engine) attempt(ctx context.Context, r *Run) string {
 	reg, ok := e.kinds[r.Task.Kind]
 	if !ok {
-		return e.settle(ctx, r, Policy{}, nil, fmt.Errorf("no handler for %s", r.Task.Kind))
+		// A newer node may know the kind, so there is some time to find it.
+		return e.settle(r, Policy{MaxFailures: unknownTries}, nil, fmt.Errorf("no handler for %s", r.Task.Kind))
 	}
 	runCtx, cancel := ctx, context.CancelFunc(func() {})
 	if d := reg.policy.Deadline; d > 0 {
@@ -213,44 +229,46 @@ func (e *Engine) attempt(ctx context.Context, r *Run) string {
 	if cause != nil {
 		err = fmt.Errorf("%w (%v)", cause, err)
 	}
-	return e.settle(context.WithoutCancel(ctx), r, reg.policy, reg.handler, err)
+	return e.settle(r, reg.policy, reg.handler, err)
 }
 
 // settle decides what becomes of a task whose attempt ended with err.
-func (e *Engine) settle(ctx context.Context, r *Run, p Policy, h Handler, err error) string {
+func (e *Engine) settle(r *Run, p Policy, h Handler, err error) string {
 	switch {
 	case errors.Is(err, ErrLeaseLost):
 		r.Log.Warn("another node has taken the task over")
 		return "lost"
 	case errors.Is(err, errDraining):
-		return e.giveBack(ctx, r, time.Now(), false, "")
+		return e.giveBack(r, time.Now(), false, "")
 	}
 	f := Classify(err)
 	late := p.Deadline > 0 && time.Since(r.Task.StartedAt) >= p.Deadline
 	spent := p.MaxFailures > 0 && r.Task.Failures >= p.MaxFailures
 	if p.Every > 0 || (!f.Permanent && !late && !spent && !errors.Is(err, ErrDeadline)) {
-		wait := Backoff(r.Task.Failures)
+		wait := e.cfg.Backoff(r.Task.Failures)
 		r.Log.Warn("attempt ended, will try again", "reason", f.Reason, "in", wait, "error", err)
-		return e.giveBack(ctx, r, time.Now().Add(wait), true, f.Text)
+		return e.giveBack(r, time.Now().Add(wait), true, f.Text)
 	}
 	r.Log.Warn("task failed", "reason", f.Reason, "error", err)
-	end := func() error { return h.Fail(ctx, r, f) }
+	// Neither a cancel nor a stop interrupts the undoing, only a lost lease.
+	end := func() error { return h.Fail(r.held, r, f) }
 	if h == nil {
-		end = func() error { return e.store.Finish(ctx, r.Lease, f.Outcome()) }
+		end = func() error { return e.store.Finish(r.held, r.Lease, f.Outcome()) }
 	}
 	if ferr := safely(end); ferr != nil {
-		if errors.Is(ferr, ErrLeaseLost) {
+		if errors.Is(ferr, ErrLeaseLost) || r.held.Err() != nil {
 			return "lost"
 		}
 		r.Log.Error("end failed task", "error", ferr)
-		return e.giveBack(ctx, r, time.Now().Add(Backoff(r.Task.Failures)), true, f.Text)
+		return e.giveBack(r, time.Now().Add(e.cfg.Backoff(r.Task.Failures)), true, f.Text)
 	}
 	return "failed"
 }
 
-func (e *Engine) giveBack(ctx context.Context, r *Run, at time.Time, failed bool, why string) string {
-	if err := e.store.Retry(ctx, r.Lease, at, failed, why); err != nil && !errors.Is(err, ErrLeaseLost) {
-		r.Log.Error("give task back", "error", err) // its lease will lapse
+func (e *Engine) giveBack(r *Run, at time.Time, failed bool, why string) string {
+	err := e.store.Retry(context.WithoutCancel(r.held), r.Lease, at, failed, why)
+	if err != nil && !errors.Is(err, ErrLeaseLost) {
+		r.Log.Error("give task back", "error", err) // the heartbeat will
 	}
 	return "retry"
 }
@@ -260,7 +278,13 @@ func (e *Engine) giveBack(ctx context.Context, r *Run, at time.Time, failed bool
 func (e *Engine) heartbeat(ctx context.Context) {
 	tick := time.NewTicker(min(time.Second, e.cfg.Lease/3))
 	defer tick.Stop()
+	// Nobody may still act when a lease ends and another node begins, also
+	// when the store does not even answer: the guard waits for no call.
+	grace := e.cfg.Lease * 2 / 3
 	renewed, next := time.Now(), time.Now()
+	guard := time.AfterFunc(grace, func() { e.cancelAll(ErrLeaseLost) })
+	defer guard.Stop()
+	orphans := map[string]int64{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -271,21 +295,29 @@ func (e *Engine) heartbeat(ctx context.Context) {
 		if time.Now().Before(next) {
 			continue
 		}
-		next = time.Now().Add(e.cfg.Lease / 3)
 		began := time.Now()
-		if err := e.renew(ctx); err == nil {
+		next = began.Add(e.cfg.Lease / 3)
+		held, err := e.renew(ctx)
+		switch {
+		case err == nil:
 			renewed = began
-		} else if ctx.Err() == nil {
+			guard.Reset(time.Until(renewed.Add(grace)))
+			orphans = e.adopt(ctx, held, orphans)
+		case ctx.Err() == nil:
 			e.cfg.Log.Error("renew leases", "error", err)
-			// Nobody may still act when the lease ends and another node begins.
-			if time.Since(renewed) > e.cfg.Lease*2/3 {
+			if time.Since(renewed) >= grace { // what was claimed since
 				e.cancelAll(ErrLeaseLost)
 			}
+		}
+		if _, err := e.store.Reap(ctx); err != nil && ctx.Err() == nil {
+			e.cfg.Log.Error("reap lapsed leases", "error", err)
 		}
 	}
 }
 
-func (e *Engine) renew(ctx context.Context) error {
+// renew prolongs the leases, tells runs of cancels and of lost leases, and
+// returns the leases that no run here belongs to.
+func (e *Engine) renew(ctx context.Context) (strays []Lease, err error) {
 	e.mu.Lock()
 	mine := make(map[string]*Run, len(e.runs))
 	for id, r := range e.runs {
@@ -294,11 +326,12 @@ func (e *Engine) renew(ctx context.Context) error {
 	e.mu.Unlock()
 	held, err := e.store.Renew(ctx, e.owner, e.cfg.Lease)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, h := range held {
 		r := mine[h.Lease.TaskID]
 		if r == nil || r.Lease.Attempt != h.Lease.Attempt {
+			strays = append(strays, h.Lease)
 			continue
 		}
 		delete(mine, h.Lease.TaskID)
@@ -308,12 +341,34 @@ func (e *Engine) renew(ctx context.Context) error {
 	}
 	for _, r := range mine {
 		// Not held: ended a moment ago, or taken over. A cancel hurts neither.
-		r.cancel(ErrLeaseLost)
+		r.lose(ErrLeaseLost)
 	}
-	if _, err := e.store.Reap(ctx); err != nil {
-		return fmt.Errorf("reap lapsed leases: %w", err)
+	return strays, nil
+}
+
+// adopt gives back the tasks that are leased to this node and run nowhere on
+// it: their end could not be written, and a renewed lease never lapses. A
+// claim that has just been made looks the same, so it takes two beats.
+func (e *Engine) adopt(ctx context.Context, strays []Lease, before map[string]int64) map[string]int64 {
+	now := make(map[string]int64, len(strays))
+	for _, l := range strays {
+		e.mu.Lock()
+		r := e.runs[l.TaskID]
+		e.mu.Unlock()
+		if r != nil && r.Lease.Attempt == l.Attempt {
+			continue
+		}
+		if before[l.TaskID] != l.Attempt {
+			now[l.TaskID] = l.Attempt
+			continue
+		}
+		e.cfg.Log.Warn("give back a task that nobody runs", "task", l.TaskID)
+		if err := e.store.Retry(ctx, l, time.Now(), false, ""); err != nil && !errors.Is(err, ErrLeaseLost) {
+			now[l.TaskID] = l.Attempt
+			e.cfg.Log.Error("give task back", "task", l.TaskID, "error", err)
+		}
 	}
-	return nil
+	return now
 }
 
 func (e *Engine) flushProgress(ctx context.Context) {
@@ -337,6 +392,9 @@ func (e *Engine) cancelAll(cause error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, r := range e.runs {
+		if errors.Is(cause, ErrLeaseLost) {
+			r.lose(cause)
+		}
 		r.cancel(cause)
 	}
 }

@@ -19,6 +19,7 @@ type Handler interface {
 	Run(ctx context.Context, r *Run) error
 	// Fail gives the task up: it undoes what Run may have begun and ends the
 	// task as Failed with f. An error means it could not; it is called again.
+	// A cancel or a stop does not end its ctx, so it bounds itself.
 	Fail(ctx context.Context, r *Run, f Failure) error
 }
 
@@ -42,7 +43,9 @@ type Run struct {
 	Log   *slog.Logger
 
 	store  Store
-	cancel context.CancelCauseFunc
+	held   context.Context         // ends when the lease is lost
+	lose   context.CancelCauseFunc // ends held, and the run with it
+	cancel context.CancelCauseFunc // ends the run
 
 	mu       sync.Mutex
 	progress Progress

@@ -1,0 +1,234 @@
+package iso
+
+import (
+	"context"
+	"time"
+
+	"github.com/drivebay/drivebay/internal/access"
+	"github.com/drivebay/drivebay/internal/backend"
+	"github.com/drivebay/drivebay/internal/fault"
+	"github.com/drivebay/drivebay/internal/fetch"
+	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/vps"
+)
+
+// Fetcher downloads images; *fetch.Fetcher is the one outside tests.
+type Fetcher interface {
+	CheckURL(raw string) error
+	Fetch(ctx context.Context, r fetch.Request) (fetch.Result, error)
+}
+
+// Service answers requests about ISOs. Callers have been authenticated and
+// hold the operation's permission; the service decides whose objects they may
+// name.
+type Service struct {
+	Store   Store
+	Drivers backend.Provider
+	Fetcher Fetcher
+	// Staging is the folder downloads grow in, on this node's disk.
+	Staging string
+	// CancelRun ends a run on this node at once; nil outside a server.
+	CancelRun func(taskID string)
+	Now       func() time.Time
+	NewID     func() string
+	// Deadline is how long a task other than an import may take, retries
+	// included; 0: 10 minutes. ImportDeadline is the same of imports; 0: 24
+	// hours. Undo bounds each attempt to undo a failed task; 0: 30 seconds.
+	Deadline, ImportDeadline, Undo time.Duration
+	// Imported, if set, hears of the bytes of every finished import.
+	Imported func(bytes int64)
+}
+
+// Create is what a caller asks for.
+type Create struct {
+	FacilityCode string
+	Name         string
+	Description  string
+	URL          string
+	Checksum     string // "" none
+	Bootable     bool
+}
+
+// args is what tasks on ISOs keep of their request. The URL is redacted.
+type args struct {
+	ISOID        string `json:"isoId"`
+	DeviceID     int64  `json:"deviceId,omitempty"`
+	FacilityCode string `json:"facilityCode,omitempty"`
+	Name         string `json:"name,omitempty"`
+	URL          string `json:"url,omitempty"`
+	Action       string `json:"action"`
+}
+
+// List returns the caller's ISOs of a facility. vps.ErrFacilityNotFound.
+func (s *Service) List(ctx context.Context, scope access.Scope, facilityCode string) ([]ISO, error) {
+	if err := s.Store.Facility(ctx, facilityCode); err != nil {
+		return nil, err
+	}
+	return s.Store.List(ctx, scope, facilityCode)
+}
+
+// Get returns one ISO. A facilityCode that is not the ISO's is ErrNotFound.
+func (s *Service) Get(ctx context.Context, scope access.Scope, id string, facilityCode *string) (ISO, error) {
+	i, err := s.Store.Get(ctx, scope, id)
+	if err == nil && facilityCode != nil && *facilityCode != i.FacilityCode {
+		return ISO{}, ErrNotFound
+	}
+	return i, err
+}
+
+// Create registers an ISO of the client and accepts its import as a task. The
+// URL's form is checked now, what is behind it by the task.
+// vps.ErrUnknownFacility, ErrChecksumForm, or a fault about "url".
+func (s *Service) Create(ctx context.Context, clientID int64, c Create) (ISO, error) {
+	if err := s.Fetcher.CheckURL(c.URL); err != nil {
+		f := fetchFault(err)
+		return ISO{}, fault.Field(f.Reason, "url", "%s", f.Text)
+	}
+	if c.Checksum != "" {
+		if _, _, err := ParseChecksum(c.Checksum); err != nil {
+			return ISO{}, err
+		}
+	}
+	if err := s.Store.Facility(ctx, c.FacilityCode); err != nil {
+		if fault.KindOf(err) == fault.NotFound {
+			return ISO{}, vps.ErrUnknownFacility
+		}
+		return ISO{}, err
+	}
+	i := ISO{
+		ID: s.NewID(), ClientID: clientID, FacilityCode: c.FacilityCode, Name: c.Name, Description: c.Description,
+		URL: c.URL, Checksum: c.Checksum, Bootable: c.Bootable, State: Queued, CreatedAt: s.Now(),
+	}
+	err := s.Store.Tx(ctx, func(tx Tx) error {
+		t, err := tx.Enqueue(ctx, task.New{
+			Kind: KindCreate, Lane: task.ISOLane(i.ID), Queue: task.Imports, ClientID: clientID, ISOID: i.ID,
+			Args: args{ISOID: i.ID, FacilityCode: i.FacilityCode, Name: i.Name, URL: fetch.Redact(i.URL), Action: string(KindCreate)},
+		})
+		if err != nil {
+			return err
+		}
+		i.TaskID = t.ID
+		return tx.PutISO(ctx, i)
+	})
+	return i, err
+}
+
+// Delete accepts deleting an ISO that no device has, or will have, in its
+// drive; an import under way is ended first. facilityCode is as in Get.
+// ErrNotFound, ErrDeleting, ErrAttached naming the devices.
+func (s *Service) Delete(ctx context.Context, scope access.Scope, id string, facilityCode *string) (task.Task, error) {
+	var t task.Task
+	var cancelled string
+	err := s.Store.Tx(ctx, func(tx Tx) error {
+		i, pending, err := visible(ctx, tx, scope, id)
+		if err != nil {
+			return err
+		}
+		if facilityCode != nil && *facilityCode != i.FacilityCode {
+			return ErrNotFound
+		}
+		if err := checkFree(i, pending); err != nil {
+			return err
+		}
+		for _, p := range pending {
+			if p.Kind == KindCreate {
+				cancelled = p.ID
+				if err := tx.Cancel(ctx, p.ID); err != nil {
+					return err
+				}
+			}
+		}
+		lane := task.ISOLane(i.ID)
+		t, err = tx.Enqueue(ctx, task.New{
+			Kind: KindDelete, Lane: lane, Queue: task.Quick, ClientID: i.ClientID, ISOID: i.ID,
+			Args:  args{ISOID: i.ID, FacilityCode: i.FacilityCode, Name: i.Name, Action: string(KindDelete)},
+			After: task.Others(pending, lane),
+		})
+		return err
+	})
+	if err == nil && cancelled != "" && s.CancelRun != nil {
+		s.CancelRun(cancelled)
+	}
+	return t, err
+}
+
+// Attach accepts putting a ready ISO into the drive of a device of its
+// facility and its client. vps.ErrDeviceNotFound, ErrNotFound, ErrDeleting,
+// ErrNotReady, ErrOtherPlace, ErrDriveTaken.
+func (s *Service) Attach(ctx context.Context, scope access.Scope, deviceID int64, isoID string) (task.Task, error) {
+	return s.change(ctx, scope, deviceID, KindAttach, func(tx Tx, d vps.Device, inDrive string) (string, error) {
+		i, pending, err := visible(ctx, tx, scope, isoID)
+		switch {
+		case err != nil:
+			return "", err
+		case i.ClientID != d.ClientID:
+			return "", ErrNotFound // to this device's client it does not exist
+		case i.State == Deleting || goes(pending):
+			return "", ErrDeleting
+		case i.FacilityCode != d.FacilityCode:
+			return "", ErrOtherPlace.Textf("The ISO is in %s and the device in %s", i.FacilityCode, d.FacilityCode)
+		case !i.Ready():
+			return "", ErrNotReady.Textf("The ISO is not ready: %s", i.Status())
+		case inDrive == i.ID:
+			return "", ErrDriveTaken.Textf("The device has this ISO attached already")
+		case inDrive != "":
+			return "", ErrDriveTaken.Textf("The device has another ISO attached: %s", inDrive)
+		}
+		return i.ID, nil
+	})
+}
+
+// Detach accepts ejecting what is in a device's drive. vps.ErrDeviceNotFound,
+// ErrNoneAttached.
+func (s *Service) Detach(ctx context.Context, scope access.Scope, deviceID int64) (task.Task, error) {
+	return s.change(ctx, scope, deviceID, KindDetach, func(_ Tx, _ vps.Device, inDrive string) (string, error) {
+		if inDrive == "" {
+			return "", ErrNoneAttached
+		}
+		return inDrive, nil
+	})
+}
+
+// change accepts a task on the drive of a device. decide is told what will be
+// in the drive by then, and answers which ISO the task is about.
+func (s *Service) change(ctx context.Context, scope access.Scope, deviceID int64, k task.Kind,
+	decide func(tx Tx, d vps.Device, inDrive string) (string, error),
+) (task.Task, error) {
+	var t task.Task
+	err := s.Store.Tx(ctx, func(tx Tx) error {
+		d, err := tx.Device(ctx, deviceID)
+		if err != nil {
+			return err
+		}
+		if !scope.Covers(d.ClientID) || d.Status == vps.Failed {
+			return vps.ErrDeviceNotFound
+		}
+		lane := task.DeviceLane(d.ID)
+		ahead, err := tx.PendingIn(ctx, lane)
+		if err != nil {
+			return err
+		}
+		isoID, err := decide(tx, d, planDrive(d.ISOID, ahead))
+		if err != nil {
+			return err
+		}
+		t, err = tx.Enqueue(ctx, task.New{
+			Kind: k, Lane: lane, Queue: task.Quick, ClientID: d.ClientID, DeviceID: d.ID, ISOID: isoID,
+			Args: args{ISOID: isoID, DeviceID: d.ID, Action: string(k)},
+		})
+		return err
+	})
+	return t, err
+}
+
+func visible(ctx context.Context, tx Tx, scope access.Scope, id string) (ISO, []task.Task, error) {
+	i, err := tx.ISO(ctx, id)
+	if err != nil {
+		return ISO{}, nil, err
+	}
+	if !scope.Covers(i.ClientID) {
+		return ISO{}, nil, ErrNotFound
+	}
+	pending, err := tx.Pending(ctx, id)
+	return i, pending, err
+}

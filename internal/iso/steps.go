@@ -1,0 +1,271 @@
+package iso
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/drivebay/drivebay/internal/backend"
+	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/vps"
+)
+
+// Register makes e run the tasks of ISOs.
+func (s *Service) Register(e *task.Engine) {
+	quick := task.Policy{Deadline: cmp.Or(s.Deadline, 10*time.Minute)}
+	e.Register(KindCreate, task.Policy{Deadline: cmp.Or(s.ImportDeadline, 24*time.Hour), MaxFailures: 20}, handler{s, s.runImport, s.failImport})
+	e.Register(KindDelete, quick, handler{s, s.runDelete, s.failDelete})
+	e.Register(KindAttach, quick, handler{s, s.runAttach, s.failAttach})
+	e.Register(KindDetach, quick, handler{s, s.runDetach, s.failDetach})
+}
+
+// undo bounds one attempt to undo a failed task.
+func (s *Service) undo(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, cmp.Or(s.Undo, 30*time.Second))
+}
+
+// job is one attempt at a task on an ISO: what it reads before it acts.
+type job struct {
+	*task.Run
+	i      ISO
+	d      vps.Device // of the task, zero when it has none
+	driver backend.Driver
+}
+
+// handler adapts the steps of one kind to the engine.
+type handler struct {
+	s    *Service
+	run  func(context.Context, job) error
+	fail func(context.Context, job, task.Failure) error
+}
+
+// Run reads the ISO as it is now and makes one attempt.
+func (h handler) Run(ctx context.Context, r *task.Run) error {
+	j, err := h.s.load(ctx, r)
+	if errors.Is(err, ErrNotFound) {
+		return task.ErrPrecondition.Because(err)
+	}
+	if err != nil {
+		return err
+	}
+	return h.run(ctx, j)
+}
+
+// Fail undoes and ends the task; with the ISO gone there is nothing to undo.
+func (h handler) Fail(ctx context.Context, r *task.Run, f task.Failure) error {
+	j, err := h.s.load(ctx, r)
+	if errors.Is(err, ErrNotFound) {
+		return h.s.end(ctx, j, f)
+	}
+	if err != nil && j.i.ID == "" {
+		return err
+	}
+	return h.fail(ctx, j, f)
+}
+
+// load reads what a job needs. Where only the driver is missing, the rest of
+// the job is filled in.
+func (s *Service) load(ctx context.Context, r *task.Run) (job, error) {
+	j := job{Run: r}
+	err := s.Store.View(ctx, func(tx Tx) (err error) {
+		if j.i, err = tx.ISO(ctx, r.Task.ISOID); err != nil {
+			return err
+		}
+		if r.Task.DeviceID != 0 {
+			j.d, err = tx.Device(ctx, r.Task.DeviceID)
+		}
+		return err
+	})
+	if err != nil {
+		return job{Run: r}, err
+	}
+	j.driver, err = s.Drivers.Driver(j.i.FacilityCode)
+	return j, err
+}
+
+// end ends the task without any effect besides.
+func (s *Service) end(ctx context.Context, j job, f task.Failure) error {
+	return s.Store.Finish(ctx, j.Lease, f.Outcome(), func(Tx) error { return nil })
+}
+
+// runAttach puts the ISO into an empty drive.
+func (s *Service) runAttach(ctx context.Context, j job) error {
+	if j.d.ISOID != "" || j.d.Status == vps.Failed || !j.i.Ready() {
+		return task.ErrPrecondition
+	}
+	if err := j.driver.SetMedia(ctx, j.d.Ref, j.i.SHA256, false); err != nil {
+		return err
+	}
+	return s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
+		return tx.SetDrive(ctx, j.d, j.i.ID)
+	})
+}
+
+// failAttach leaves the drive empty, as it was. A medium whose insertion was
+// not answered is taken out by force: the guest was never told to use it.
+func (s *Service) failAttach(ctx context.Context, j job, f task.Failure) error {
+	if j.driver != nil && j.d.ISOID == "" {
+		undo, cancel := s.undo(ctx)
+		defer cancel()
+		if err := j.driver.SetMedia(undo, j.d.Ref, "", true); err != nil {
+			j.Log.Error("undo attach, medium may still be in the drive", "device", j.d.ID, "error", err)
+		}
+	}
+	return s.end(ctx, j, f)
+}
+
+// runDetach ejects the ISO the task was accepted for.
+func (s *Service) runDetach(ctx context.Context, j job) error {
+	if j.d.ISOID != j.i.ID {
+		return task.ErrPrecondition
+	}
+	if err := j.driver.SetMedia(ctx, j.d.Ref, "", false); err != nil {
+		return err
+	}
+	return s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
+		return tx.SetDrive(ctx, j.d, "")
+	})
+}
+
+// failDetach leaves the ISO in the drive, as it was.
+func (s *Service) failDetach(ctx context.Context, j job, f task.Failure) error {
+	if j.driver != nil && j.d.ISOID == j.i.ID {
+		undo, cancel := s.undo(ctx)
+		defer cancel()
+		if err := j.driver.SetMedia(undo, j.d.Ref, j.i.SHA256, true); err != nil {
+			j.Log.Error("undo detach, medium may be out of the drive", "device", j.d.ID, "error", err)
+		}
+	}
+	return s.end(ctx, j, f)
+}
+
+// runDelete removes the ISO, and its content if no other ISO has it.
+func (s *Service) runDelete(ctx context.Context, j job) error {
+	if len(j.i.DeviceIDs) > 0 {
+		return task.ErrPrecondition
+	}
+	last, err := s.release(ctx, j)
+	if err != nil {
+		return err
+	}
+	if last {
+		if err := j.driver.DeleteISO(ctx, j.i.SHA256); err != nil {
+			return err
+		}
+	}
+	if err := s.unstage(j.i.ID); err != nil {
+		return err
+	}
+	return s.gone(ctx, j, last)
+}
+
+// gone ends a delete; last says that the content has been removed too.
+func (s *Service) gone(ctx context.Context, j job, last bool) error {
+	return s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
+		if last {
+			if err := tx.PutContent(ctx, j.i.FacilityCode, j.i.SHA256, Content{}); err != nil {
+				return err
+			}
+		}
+		return tx.RemoveISO(ctx, j.i.ID)
+	})
+}
+
+// release shows the ISO as being deleted and gives up its share of its
+// content. It reports whether this deletion is the one to remove the content.
+func (s *Service) release(ctx context.Context, j job) (last bool, err error) {
+	err = s.Store.Step(ctx, j.Lease, func(tx Tx) error {
+		i := j.i
+		if i.State != Deleting {
+			i.Before, i.State = i.State, Deleting
+			if err := tx.PutISO(ctx, i); err != nil {
+				return err
+			}
+		}
+		if i.SHA256 == "" {
+			return nil
+		}
+		c, err := tx.Content(ctx, i.FacilityCode, i.SHA256)
+		if err != nil {
+			return err
+		}
+		if c.State == Removing {
+			last = c.Remover == i.ID
+			return nil
+		}
+		n, err := tx.Sharers(ctx, i.FacilityCode, i.SHA256)
+		if err != nil || n > 0 || c.State == Absent {
+			return err
+		}
+		last = true
+		c.State, c.Remover = Removing, i.ID
+		return tx.PutContent(ctx, i.FacilityCode, i.SHA256, c)
+	})
+	return last, err
+}
+
+// failDelete leaves the ISO as it was, with its content. A content that is
+// gone after all, its removal's answer lost, completes the delete. One that
+// cannot be looked at leaves the ISO failed: it is never ready without its
+// content, and can be deleted again.
+func (s *Service) failDelete(ctx context.Context, j job, f task.Failure) error {
+	if j.i.State != Deleting {
+		return s.end(ctx, j, f)
+	}
+	c, err := s.content(ctx, j.i)
+	if err != nil {
+		return err
+	}
+	mine := c.State == Removing && c.Remover == j.i.ID
+	there := c.State == Present
+	if mine {
+		var known bool
+		if there, known = s.stored(ctx, j); known && !there {
+			return s.gone(ctx, j, true)
+		}
+	}
+	return s.Store.Finish(ctx, j.Lease, f.Outcome(), func(tx Tx) error {
+		i := j.i
+		if i.State = i.Before; i.State == Ready && !there {
+			i.State, i.Reason, i.Error = Failed, f.Reason, f.Text
+		}
+		if err := tx.PutISO(ctx, i); err != nil || !mine {
+			return err
+		}
+		c.State, c.Remover = Present, ""
+		return tx.PutContent(ctx, i.FacilityCode, i.SHA256, c)
+	})
+}
+
+// content reads what the facility is said to have of the ISO's content.
+func (s *Service) content(ctx context.Context, i ISO) (c Content, err error) {
+	if i.SHA256 == "" {
+		return Content{}, nil
+	}
+	err = s.Store.View(ctx, func(tx Tx) (err error) {
+		c, err = tx.Content(ctx, i.FacilityCode, i.SHA256)
+		return err
+	})
+	return c, err
+}
+
+// stored asks the storage whether it has the ISO's content: storing it again
+// from a file that is not there does nothing if so, and is refused if not.
+func (s *Service) stored(ctx context.Context, j job) (there, known bool) {
+	if j.driver == nil {
+		return false, false
+	}
+	undo, cancel := s.undo(ctx)
+	defer cancel()
+	spec := backend.ISOSpec{Key: j.i.SHA256, Bytes: j.i.Size}
+	switch err := j.driver.ImportISO(undo, spec, s.staged(j.i.ID)+".none"); {
+	case err == nil:
+		return true, true
+	case errors.Is(err, backend.ErrInvalid):
+		return false, true
+	default:
+		j.Log.Error("look at content after a failed delete", "iso", j.i.ID, "error", err)
+		return false, false
+	}
+}

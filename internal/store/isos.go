@@ -1,0 +1,160 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+
+	"github.com/drivebay/drivebay/internal/access"
+	"github.com/drivebay/drivebay/internal/iso"
+	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/vps"
+)
+
+const selectISO = `SELECT i.id, i.client_id, i.facility_code, i.name, i.description, i.url, i.checksum, i.bootable, i.state, i.before_state,
+	i.done_bytes, i.size_bytes, i.sha256, i.label, i.bios, i.uefi, i.reason, i.error, i.task_id, i.created_at,
+	(SELECT json_group_array(d.id ORDER BY d.id) FROM device d WHERE d.iso_id = i.id)
+	FROM iso i `
+
+func scanISO(r scanner) (i iso.ISO, err error) {
+	var sha sql.NullString
+	var created int64
+	var devices string
+	err = r.Scan(&i.ID, &i.ClientID, &i.FacilityCode, &i.Name, &i.Description, &i.URL, &i.Checksum, &i.Bootable, &i.State, &i.Before,
+		&i.Done, &i.Size, &sha, &i.Label, &i.BIOS, &i.UEFI, &i.Reason, &i.Error, &i.TaskID, &created, &devices)
+	if err != nil {
+		return i, err
+	}
+	i.SHA256, i.CreatedAt = sha.String, at(created)
+	return i, json.Unmarshal([]byte(devices), &i.DeviceIDs)
+}
+
+// ISO returns an ISO. iso.ErrNotFound.
+func (t *Tx) ISO(ctx context.Context, id string) (iso.ISO, error) {
+	i, err := scanISO(t.row(ctx, selectISO+`WHERE i.id = $1`, id))
+	return i, missing(err, iso.ErrNotFound)
+}
+
+// PutISO writes all of i but where it is attached.
+func (t *Tx) PutISO(ctx context.Context, i iso.ISO) error {
+	_, err := t.exec(ctx, `INSERT INTO iso (id, client_id, facility_code, name, description, url, checksum, bootable, state, before_state,
+			done_bytes, size_bytes, sha256, label, bios, uefi, reason, error, task_id, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+		ON CONFLICT (id) DO UPDATE SET state = excluded.state, before_state = excluded.before_state, done_bytes = excluded.done_bytes,
+			size_bytes = excluded.size_bytes, sha256 = excluded.sha256, label = excluded.label, bios = excluded.bios, uefi = excluded.uefi,
+			reason = excluded.reason, error = excluded.error`,
+		i.ID, i.ClientID, i.FacilityCode, i.Name, i.Description, i.URL, i.Checksum, i.Bootable, i.State, i.Before,
+		i.Done, i.Size, orNull(i.SHA256), i.Label, i.BIOS, i.UEFI, i.Reason, i.Error, i.TaskID, i.CreatedAt.UnixMicro())
+	return err
+}
+
+// RemoveISO forgets an ISO.
+func (t *Tx) RemoveISO(ctx context.Context, id string) error {
+	n, err := t.exec(ctx, `DELETE FROM iso WHERE id = $1`, id)
+	return one(n, err, iso.ErrNotFound)
+}
+
+// SetDrive is in iso.Tx.
+func (t *Tx) SetDrive(ctx context.Context, d vps.Device, isoID string) error {
+	n, err := t.exec(ctx, `UPDATE device SET iso_id = $3, iso_generation = iso_generation + 1 WHERE id = $1 AND iso_generation = $2`,
+		d.ID, d.ISOGeneration, orNull(isoID))
+	return one(n, err, iso.ErrStale)
+}
+
+// Content is in iso.Tx.
+func (t *Tx) Content(ctx context.Context, facilityCode, sha256 string) (c iso.Content, err error) {
+	err = t.row(ctx, `SELECT state, bytes, remover FROM iso_content WHERE facility_code = $1 AND sha256 = $2`, facilityCode, sha256).
+		Scan(&c.State, &c.Bytes, &c.Remover)
+	if errors.Is(err, sql.ErrNoRows) {
+		return iso.Content{}, nil
+	}
+	return c, err
+}
+
+// PutContent is in iso.Tx.
+func (t *Tx) PutContent(ctx context.Context, facilityCode, sha256 string, c iso.Content) error {
+	if c.State == iso.Absent {
+		_, err := t.exec(ctx, `DELETE FROM iso_content WHERE facility_code = $1 AND sha256 = $2`, facilityCode, sha256)
+		return err
+	}
+	_, err := t.exec(ctx, `INSERT INTO iso_content (facility_code, sha256, bytes, state, remover) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (facility_code, sha256) DO UPDATE SET bytes = excluded.bytes, state = excluded.state, remover = excluded.remover`,
+		facilityCode, sha256, c.Bytes, c.State, c.Remover)
+	return err
+}
+
+// Sharers is in iso.Tx.
+func (t *Tx) Sharers(ctx context.Context, facilityCode, sha256 string) (n int, err error) {
+	err = t.row(ctx, `SELECT count(*) FROM iso WHERE sha256 = $2 AND facility_code = $1 AND state <> 'deleting'`, facilityCode, sha256).Scan(&n)
+	return n, err
+}
+
+// isoTx speaks to the rules of ISOs.
+type isoTx struct{ *Tx }
+
+// Pending is in iso.Tx.
+func (t isoTx) Pending(ctx context.Context, isoID string) ([]task.Task, error) {
+	return t.pendingOf(ctx, "iso_id", isoID)
+}
+
+// ISOs returns the store of ISOs.
+func (db *DB) ISOs() ISOs { return ISOs{db} }
+
+// ISOs keeps ISOs.
+type ISOs struct{ db *DB }
+
+// List is in iso.Store.
+func (s ISOs) List(ctx context.Context, scope access.Scope, facilityCode string) ([]iso.ISO, error) {
+	where, args := inScope(scope, "i.client_id", 2)
+	out, err := all(ctx, s.db.reader(), scanISO,
+		selectISO+`WHERE i.facility_code = $1 AND `+where+` ORDER BY i.created_at DESC, i.id DESC`, append([]any{facilityCode}, args...)...)
+	return out, translate(err)
+}
+
+// Get is in iso.Store.
+func (s ISOs) Get(ctx context.Context, scope access.Scope, id string) (iso.ISO, error) {
+	i, err := scanISO(s.db.reader().row(ctx, selectISO+`WHERE i.id = $1`, id))
+	if err == nil && !scope.Covers(i.ClientID) {
+		return iso.ISO{}, iso.ErrNotFound
+	}
+	return i, missing(err, iso.ErrNotFound)
+}
+
+// Facility is in iso.Store.
+func (s ISOs) Facility(ctx context.Context, code string) error { return s.db.facilityExists(ctx, code) }
+
+// Advance is in iso.Store.
+func (s ISOs) Advance(ctx context.Context, l task.Lease, isoID string, done, size int64) error {
+	return s.db.step(ctx, l, func(t *Tx) error {
+		_, err := t.exec(ctx, `UPDATE iso SET done_bytes = $2, size_bytes = $3 WHERE id = $1`, isoID, done, size)
+		return err
+	})
+}
+
+// Unfinished returns the ISOs whose import has not ended.
+func (s ISOs) Unfinished(ctx context.Context) ([]string, error) {
+	out, err := all(ctx, s.db.reader(), func(r scanner) (id string, err error) { return id, r.Scan(&id) },
+		`SELECT id FROM iso WHERE state IN ('queued', 'downloading', 'verifying')`)
+	return out, translate(err)
+}
+
+// Tx is in iso.Store.
+func (s ISOs) Tx(ctx context.Context, fn func(iso.Tx) error) error {
+	return s.db.tx(ctx, func(t *Tx) error { return fn(isoTx{t}) })
+}
+
+// View is in iso.Store.
+func (s ISOs) View(ctx context.Context, fn func(iso.Tx) error) error {
+	return s.db.view(ctx, func(t *Tx) error { return fn(isoTx{t}) })
+}
+
+// Step is in iso.Store.
+func (s ISOs) Step(ctx context.Context, l task.Lease, fn func(iso.Tx) error) error {
+	return s.db.step(ctx, l, func(t *Tx) error { return fn(isoTx{t}) })
+}
+
+// Finish is in iso.Store.
+func (s ISOs) Finish(ctx context.Context, l task.Lease, o task.Outcome, fn func(iso.Tx) error) error {
+	return s.db.finishWith(ctx, l, o, func(t *Tx) error { return fn(isoTx{t}) })
+}

@@ -1,0 +1,77 @@
+// Package store keeps everything in a database: SQLite today, behind a seam
+// that a second engine can stand behind. One SQL text serves both; DESIGN.md
+// beside this file says how. All domains share one transaction type, and each
+// gets a thin adapter that speaks its own words.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"time"
+)
+
+// querier is the part of a database a statement needs, inside a transaction or
+// on a reading connection. Placeholders are $1, $2, ...
+type querier interface {
+	exec(ctx context.Context, query string, args ...any) (changed int64, err error)
+	query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	row(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// scanner is a row of either kind.
+type scanner interface{ Scan(dest ...any) error }
+
+// all reads every row of a query with scan.
+func all[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := q.query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	out := []T{}
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}
+
+// one changes exactly one row, or answers missing.
+func one(changed int64, err, missing error) error {
+	if err != nil {
+		return err
+	}
+	if changed != 1 {
+		return missing
+	}
+	return nil
+}
+
+// micros is how times are stored; a zero time is NULL.
+func micros(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(n sql.NullInt64) time.Time {
+	if !n.Valid {
+		return time.Time{}
+	}
+	return time.UnixMicro(n.Int64).UTC()
+}
+
+func at(n int64) time.Time { return time.UnixMicro(n).UTC() }
+
+// orNull stores the zero value of T as NULL.
+func orNull[T comparable](v T) any {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return v
+}

@@ -1,0 +1,272 @@
+package volume
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/drivebay/drivebay/internal/backend"
+	"github.com/drivebay/drivebay/internal/billing"
+	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/vps"
+)
+
+// Register makes e run the tasks of volumes.
+func (s *Service) Register(e *task.Engine) {
+	quick := task.Policy{Deadline: cmp.Or(s.Deadline, 10*time.Minute)}
+	e.Register(KindCreate, quick, handler{s, s.runCreate, s.failCreate})
+	e.Register(KindResize, quick, handler{s, s.runResize, s.failResize})
+	e.Register(KindDelete, quick, handler{s, s.runDelete, s.failDelete})
+	e.Register(KindAttach, quick, handler{s, s.runAttach, s.failAttach})
+	e.Register(KindDetach, quick, handler{s, s.runDetach, s.failDetach})
+	e.Register(KindSweep, task.Policy{Every: time.Minute}, sweep{s})
+}
+
+// job is one attempt at a task on a volume: what it reads before it acts.
+type job struct {
+	*task.Run
+	v      Volume
+	d      vps.Device // of the task, zero when it has none
+	driver backend.Driver
+	args   args
+}
+
+// handler adapts the steps of one kind to the engine.
+type handler struct {
+	s    *Service
+	run  func(context.Context, job) error
+	fail func(context.Context, job, task.Failure) error
+}
+
+// Run reads the volume as it is now and makes one attempt.
+func (h handler) Run(ctx context.Context, r *task.Run) error {
+	j, err := h.s.load(ctx, r)
+	if errors.Is(err, ErrNotFound) {
+		return task.ErrPrecondition.Because(err)
+	}
+	if err != nil {
+		return err
+	}
+	return h.run(ctx, j)
+}
+
+// Fail undoes and ends the task; with the volume gone there is nothing to undo.
+func (h handler) Fail(ctx context.Context, r *task.Run, f task.Failure) error {
+	j, err := h.s.load(ctx, r)
+	if errors.Is(err, ErrNotFound) {
+		return h.s.Store.Finish(ctx, r.Lease, f.Outcome(), func(Tx) error { return nil })
+	}
+	if err != nil && j.v.ID == "" {
+		return err
+	}
+	return h.fail(ctx, j, f)
+}
+
+// load reads what a job needs. Where only the driver is missing, the rest of
+// the job is filled in.
+func (s *Service) load(ctx context.Context, r *task.Run) (job, error) {
+	j := job{Run: r}
+	a, err := argsOf(r.Task)
+	if err != nil {
+		return j, err
+	}
+	j.args = a
+	err = s.Store.View(ctx, func(tx Tx) (err error) {
+		if j.v, err = tx.Volume(ctx, r.Task.VolumeID); err != nil {
+			return err
+		}
+		if r.Task.DeviceID != 0 {
+			j.d, err = tx.Device(ctx, r.Task.DeviceID)
+		}
+		return err
+	})
+	if err != nil {
+		return job{Run: r}, err
+	}
+	j.driver, err = s.Drivers.Driver(j.v.FacilityCode)
+	return j, err
+}
+
+// fits reports whether the device takes one volume more. The request was
+// refused if not; but what was to make room may have failed since.
+func (j job) fits() bool { return j.d.Status != vps.Failed && j.d.Volumes < j.d.MaxVolumes }
+
+// runCreate makes the disk, connects it, and then lets the volume exist: row,
+// attachment, service, first charge and the task's end are one transaction.
+func (s *Service) runCreate(ctx context.Context, j job) error {
+	if j.v.State != Creating || !j.fits() {
+		return task.ErrPrecondition
+	}
+	if err := j.driver.EnsureVolume(ctx, backend.VolumeSpec{ID: j.v.ID, Bytes: j.v.Bytes}); err != nil {
+		return err
+	}
+	if err := j.driver.EnsureAttached(ctx, j.d.Ref, j.v.ID); err != nil {
+		return err
+	}
+	return s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
+		v, now := j.v, s.Now()
+		v.State, v.CreatedAt = Attached, now
+		if err := tx.PutVolume(ctx, v); err != nil {
+			return err
+		}
+		if err := tx.Attach(ctx, v, j.d.ID); err != nil {
+			return err
+		}
+		price := billing.Price{FacilityCode: v.FacilityCode, SizeGiB: v.SizeGiB(), Monthly: v.Monthly, ProductID: v.ProductID}
+		svc, first := billing.Open(billing.Opening{
+			ClientID: v.ClientID, VolumeID: v.ID, DeviceID: &j.d.ID, Price: price, At: now, TaskID: j.Task.ID,
+		})
+		svc, err := tx.PutService(ctx, svc)
+		if err != nil {
+			return err
+		}
+		return charge(ctx, tx, svc, first)
+	})
+}
+
+// runResize grows the disk, then changes size, product and price at once.
+func (s *Service) runResize(ctx context.Context, j job) error {
+	if !j.v.Exists() || j.v.DeviceID != j.Task.DeviceID || j.args.SizeGiB <= j.v.SizeGiB() {
+		return task.ErrPrecondition
+	}
+	if err := s.mark(ctx, j, Resizing); err != nil {
+		return err
+	}
+	if err := j.driver.GrowVolume(ctx, j.v.ID, int64(j.args.SizeGiB)*GiB); err != nil {
+		return err
+	}
+	return s.grown(ctx, j)
+}
+
+// grown ends a resize whose disk has the new size.
+func (s *Service) grown(ctx context.Context, j job) error {
+	return s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
+		svc, err := tx.Service(ctx, j.v.ID)
+		if err != nil {
+			return err
+		}
+		price := j.args.price(j.v.FacilityCode)
+		svc, charges := svc.Resize(s.Now(), price, j.Task.ID)
+		if svc, err = tx.PutService(ctx, svc); err != nil {
+			return err
+		}
+		v := j.v
+		v.State, v.Bytes, v.ProductID, v.Monthly = v.rest(), int64(price.SizeGiB)*GiB, price.ProductID, price.Monthly
+		if err := tx.PutVolume(ctx, v); err != nil {
+			return err
+		}
+		return charge(ctx, tx, svc, charges...)
+	})
+}
+
+// runDelete disconnects and removes the disk, then forgets the volume and ends
+// its service.
+func (s *Service) runDelete(ctx context.Context, j job) error {
+	if !j.v.Exists() || j.v.DeviceID != j.Task.DeviceID {
+		return task.ErrPrecondition
+	}
+	if err := s.mark(ctx, j, Deleting); err != nil {
+		return err
+	}
+	if j.v.DeviceID != 0 {
+		if err := j.driver.EnsureDetached(ctx, j.d.Ref, j.v.ID, backend.DetachOptions{}); err != nil {
+			return err
+		}
+	}
+	if err := remove(ctx, j.driver, j.v.ID); err != nil {
+		return err
+	}
+	return s.gone(ctx, j)
+}
+
+// gone ends a delete whose disk is no more.
+func (s *Service) gone(ctx context.Context, j job) error {
+	return s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
+		svc, err := tx.Service(ctx, j.v.ID)
+		if err != nil {
+			return err
+		}
+		svc, charges := svc.Cancel(s.Now())
+		if svc, err = tx.PutService(ctx, svc); err != nil {
+			return err
+		}
+		if err := charge(ctx, tx, svc, charges...); err != nil {
+			return err
+		}
+		return tx.RemoveVolume(ctx, j.v.ID)
+	})
+}
+
+// runAttach connects a detached volume.
+func (s *Service) runAttach(ctx context.Context, j job) error {
+	if !j.v.Exists() || j.v.DeviceID != 0 || !j.fits() {
+		return task.ErrPrecondition
+	}
+	err := j.driver.EnsureAttached(ctx, j.d.Ref, j.v.ID)
+	if errors.Is(err, backend.ErrInUse) {
+		// A guest kept it from a failed task; by the row it is free.
+		if err = unhook(ctx, j.driver, j.v.ID); err == nil {
+			err = j.driver.EnsureAttached(ctx, j.d.Ref, j.v.ID)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return s.attached(ctx, j)
+}
+
+// attached ends an attach whose guest has the disk.
+func (s *Service) attached(ctx context.Context, j job) error {
+	return s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
+		v := j.v
+		v.State = Attached
+		if err := tx.PutVolume(ctx, v); err != nil {
+			return err
+		}
+		return tx.Attach(ctx, v, j.d.ID)
+	})
+}
+
+// runDetach disconnects an attached volume.
+func (s *Service) runDetach(ctx context.Context, j job) error {
+	if !j.v.Exists() || j.v.DeviceID != j.Task.DeviceID {
+		return task.ErrPrecondition
+	}
+	if err := j.driver.EnsureDetached(ctx, j.d.Ref, j.v.ID, backend.DetachOptions{}); err != nil {
+		return err
+	}
+	return s.detached(ctx, j)
+}
+
+// detached ends a detach whose guest has let the disk go.
+func (s *Service) detached(ctx context.Context, j job) error {
+	return s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
+		v := j.v
+		v.State = Detached
+		if err := tx.PutVolume(ctx, v); err != nil {
+			return err
+		}
+		return tx.Detach(ctx, v)
+	})
+}
+
+// mark shows what is being done to the volume.
+func (s *Service) mark(ctx context.Context, j job, state State) error {
+	if j.v.State == state {
+		return nil
+	}
+	return s.Store.Step(ctx, j.Lease, func(tx Tx) error {
+		v := j.v
+		v.State = state
+		return tx.PutVolume(ctx, v)
+	})
+}
+
+// charge books what a change to the service costs.
+func charge(ctx context.Context, tx Tx, svc billing.Service, charges ...billing.Charge) error {
+	for i := range charges {
+		charges[i].ServiceID = svc.ID
+	}
+	return tx.AddCharges(ctx, charges...)
+}

@@ -1,0 +1,235 @@
+package vps
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/drivebay/drivebay/internal/access"
+	"github.com/drivebay/drivebay/internal/backend"
+	"github.com/drivebay/drivebay/internal/event"
+	"github.com/drivebay/drivebay/internal/fault"
+	"github.com/drivebay/drivebay/internal/task"
+)
+
+// KindCreate is the task that makes the guest of a new device.
+const KindCreate task.Kind = "device.create"
+
+// Filter narrows a list of devices.
+type Filter struct {
+	FacilityCode *string
+	After        int64 // ids above this one
+	Limit        int   // 0: all
+}
+
+// Store keeps facilities and devices.
+type Store interface {
+	// List returns devices by id.
+	List(ctx context.Context, s access.Scope, f Filter) ([]Device, error)
+	// Device returns a device of the scope. ErrDeviceNotFound.
+	Device(ctx context.Context, s access.Scope, id int64) (Device, error)
+	// Events returns the newest events of a device, newest first.
+	Events(ctx context.Context, deviceID int64, limit int) ([]event.Event, error)
+	// Facilities returns all, by code.
+	Facilities(ctx context.Context) ([]Facility, error)
+	// Facility returns one. ErrFacilityNotFound.
+	Facility(ctx context.Context, code string) (Facility, error)
+	// PutFacility adds or changes the facility with f.Code and returns it. A
+	// new one gets the default price list.
+	PutFacility(ctx context.Context, f Facility) (Facility, error)
+
+	// Tx and Finish are as in volume.Store.
+	Tx(ctx context.Context, fn func(Tx) error) error
+	View(ctx context.Context, fn func(Tx) error) error
+	Finish(ctx context.Context, l task.Lease, o task.Outcome, fn func(Tx) error) error
+}
+
+// Tx is what the rules of the inventory read and write inside one transaction.
+type Tx interface {
+	// Device returns a device, locked. ErrDeviceNotFound.
+	Device(ctx context.Context, id int64) (Device, error)
+	// AddDevice stores a new device with its ROOT volume, of bytes and named
+	// rootID, both not yet there; ID 0 gets the next free one. ErrDeviceExists,
+	// access.ErrNoSuchClient, ErrUnknownFacility.
+	AddDevice(ctx context.Context, d Device, rootID string, bytes int64) (Device, error)
+	// SetStatus changes the status of a device.
+	SetStatus(ctx context.Context, id int64, s Status) error
+	// ShowRoot lets the ROOT volume of the device exist, attached to it.
+	ShowRoot(ctx context.Context, deviceID int64, rootID string) error
+	Enqueue(ctx context.Context, n task.New) (task.Task, error)
+}
+
+// Service answers requests about devices and facilities.
+type Service struct {
+	Store   Store
+	Drivers backend.Provider
+	Now     func() time.Time
+	NewID   func() string
+}
+
+// List returns the devices of a scope, by id. ErrFacilityNotFound.
+func (s *Service) List(ctx context.Context, scope access.Scope, f Filter) ([]Device, error) {
+	if f.FacilityCode != nil {
+		if _, err := s.Store.Facility(ctx, *f.FacilityCode); err != nil {
+			return nil, err
+		}
+	}
+	return s.Store.List(ctx, scope, f)
+}
+
+// Get returns one device. ErrDeviceNotFound.
+func (s *Service) Get(ctx context.Context, scope access.Scope, id int64) (Device, error) {
+	return s.Store.Device(ctx, scope, id)
+}
+
+// Events returns up to limit events of a device, newest first.
+// ErrDeviceNotFound.
+func (s *Service) Events(ctx context.Context, scope access.Scope, id int64, limit int) ([]event.Event, error) {
+	if _, err := s.Store.Device(ctx, scope, id); err != nil {
+		return nil, err
+	}
+	return s.Store.Events(ctx, id, limit)
+}
+
+// Facilities returns all facilities, by code.
+func (s *Service) Facilities(ctx context.Context) ([]Facility, error) { return s.Store.Facilities(ctx) }
+
+// PutFacility adds or changes a facility.
+func (s *Service) PutFacility(ctx context.Context, f Facility) (Facility, error) {
+	return s.Store.PutFacility(ctx, f)
+}
+
+// NewDevice is what an operator asks for. Zero values get the defaults: 2
+// VCPU, 4096 MB, a ROOT volume of 25 GiB, and as many volumes as the
+// facility's guests take.
+type NewDevice struct {
+	ID           int64 // 0: the next free one
+	ClientID     int64
+	FacilityCode string
+	Hostname     string
+	VCPU         int
+	MemoryMB     int
+	RootGiB      int
+	MaxVolumes   int
+}
+
+// args is what the task keeps of the request.
+type args struct {
+	DeviceID int64  `json:"deviceId"`
+	VolumeID string `json:"volumeId"`
+	RootGiB  int    `json:"rootSize"`
+	Action   string `json:"action"`
+}
+
+// CreateDevice accepts a new device as a task; other work on it may be asked
+// for at once and waits its turn. ErrDeviceExists, ErrUnknownFacility, or a
+// fault about clientId or maxVolumes.
+func (s *Service) CreateDevice(ctx context.Context, n NewDevice) (task.Task, error) {
+	if _, err := s.Store.Facility(ctx, n.FacilityCode); errors.Is(err, ErrFacilityNotFound) {
+		return task.Task{}, ErrUnknownFacility
+	} else if err != nil {
+		return task.Task{}, err
+	}
+	driver, err := s.Drivers.Driver(n.FacilityCode)
+	if err != nil {
+		return task.Task{}, asFault(err)
+	}
+	most := driver.Info().MaxVolumes
+	if n.MaxVolumes > most {
+		return task.Task{}, fault.Field("too_many_volumes", "maxVolumes", "guests of this facility take at most %d volumes", most)
+	}
+	d := Device{
+		ID: n.ID, ClientID: n.ClientID, FacilityCode: n.FacilityCode, Hostname: n.Hostname, Status: Creating,
+		VCPU: orDefault(n.VCPU, 2), MemoryMB: orDefault(n.MemoryMB, 4096), MaxVolumes: orDefault(n.MaxVolumes, most), CreatedAt: s.Now(),
+	}
+	rootGiB := orDefault(n.RootGiB, 25)
+	var t task.Task
+	err = s.Store.Tx(ctx, func(tx Tx) error {
+		a := args{VolumeID: s.NewID(), RootGiB: rootGiB, Action: string(KindCreate)}
+		d, err := tx.AddDevice(ctx, d, a.VolumeID, int64(rootGiB)<<30)
+		if err != nil {
+			if errors.Is(err, access.ErrNoSuchClient) {
+				return fault.Field("client_unknown", "clientId", "there is no such client")
+			}
+			return err
+		}
+		a.DeviceID = d.ID
+		t, err = tx.Enqueue(ctx, task.New{
+			Kind: KindCreate, Lane: task.DeviceLane(d.ID), Queue: task.Quick, ClientID: d.ClientID, DeviceID: d.ID,
+			VolumeID: a.VolumeID, Args: a,
+		})
+		return err
+	})
+	return t, err
+}
+
+func orDefault(n, def int) int {
+	if n == 0 {
+		return def
+	}
+	return n
+}
+
+func asFault(err error) error {
+	f := task.Classify(err)
+	return fault.New(fault.Unavailable, f.Reason, "%s", f.Text).Because(err)
+}
+
+// Register makes e run the tasks of devices.
+func (s *Service) Register(e *task.Engine) {
+	e.Register(KindCreate, task.Policy{Deadline: 10 * time.Minute}, create{s})
+}
+
+// create makes the guest and its ROOT disk.
+type create struct{ s *Service }
+
+func (c create) load(ctx context.Context, r *task.Run) (d Device, a args, err error) {
+	if err := json.Unmarshal(r.Task.Args, &a); err != nil {
+		return d, a, fmt.Errorf("decode arguments of task %s: %w", r.Task.ID, err)
+	}
+	err = c.s.Store.View(ctx, func(tx Tx) error {
+		d, err = tx.Device(ctx, r.Task.DeviceID)
+		return err
+	})
+	return d, a, err
+}
+
+// Run makes the guest, its disk, connects the two, and shows the device.
+func (c create) Run(ctx context.Context, r *task.Run) error {
+	d, a, err := c.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	driver, err := c.s.Drivers.Driver(d.FacilityCode)
+	if err != nil {
+		return err
+	}
+	if err := driver.EnsureVM(ctx, backend.VM{Ref: d.Ref, VCPU: d.VCPU, MemoryMB: d.MemoryMB}); err != nil {
+		return err
+	}
+	if err := driver.EnsureVolume(ctx, backend.VolumeSpec{ID: a.VolumeID, Bytes: int64(a.RootGiB) << 30}); err != nil {
+		return err
+	}
+	if err := driver.EnsureAttached(ctx, d.Ref, a.VolumeID); err != nil {
+		return err
+	}
+	if err := driver.Power(ctx, d.Ref, backend.PowerStart); err != nil {
+		return err
+	}
+	return c.s.Store.Finish(ctx, r.Lease, task.Success, func(tx Tx) error {
+		if err := tx.SetStatus(ctx, d.ID, Running); err != nil {
+			return err
+		}
+		return tx.ShowRoot(ctx, d.ID, a.VolumeID)
+	})
+}
+
+// Fail shows that the device could not be made. What was accepted for it
+// meanwhile fails in its turn.
+func (c create) Fail(ctx context.Context, r *task.Run, f task.Failure) error {
+	return c.s.Store.Finish(ctx, r.Lease, f.Outcome(), func(tx Tx) error {
+		return tx.SetStatus(ctx, r.Task.DeviceID, Failed)
+	})
+}

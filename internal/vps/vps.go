@@ -1,0 +1,61 @@
+// Package vps is the inventory: facilities and the devices (VPS instances) in
+// them. Guests themselves live behind a backend.Driver.
+package vps
+
+import (
+	"time"
+
+	"github.com/drivebay/drivebay/internal/fault"
+)
+
+// What the rules of the inventory refuse. "Device not found" is the exact
+// sentence published clients compare with.
+var (
+	ErrDeviceNotFound   = fault.New(fault.NotFound, "device_not_found", "Device not found")
+	ErrFacilityNotFound = fault.New(fault.NotFound, "facility_not_found", "Facility not found")
+	ErrUnknownFacility  = fault.Field("facility_unknown", "facilityCode", "there is no such facility")
+	ErrDeviceExists     = fault.New(fault.Conflict, "device_exists", "a device with this id exists already")
+)
+
+// Facility is a place with its own storage, guests and prices.
+type Facility struct {
+	ID      int64 // small number, stable
+	Code    string
+	Title   string
+	City    string
+	State   string
+	Country string // ISO 3166 alpha-2
+}
+
+// Status is the power state of a device in the contract's words.
+type Status string
+
+// The statuses.
+const (
+	Creating Status = "Creating"
+	Running  Status = "Running"
+	Stopped  Status = "Stopped"
+	Failed   Status = "Failed" // could not be created; has no guest
+)
+
+// Device is one VPS instance.
+type Device struct {
+	ID           int64
+	ClientID     int64
+	FacilityCode string
+	Hostname     string
+	Status       Status
+	VCPU         int
+	MemoryMB     int
+	// MaxVolumes is how many data volumes it takes, its ROOT volume not counted.
+	MaxVolumes int
+	// Ref is the driver's name for the guest.
+	Ref string
+	// ISOID is the ISO in the CD drive, "" when empty. ISOGeneration grows
+	// with each change to it and guards every change.
+	ISOID         string
+	ISOGeneration int64
+	// Volumes is how many data volumes are attached.
+	Volumes   int
+	CreatedAt time.Time
+}
