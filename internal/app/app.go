@@ -1,0 +1,298 @@
+// Package app wires the server: configuration in, running server out. Tests
+// start the same one.
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/drivebay/drivebay/internal/access"
+	"github.com/drivebay/drivebay/internal/billing"
+	"github.com/drivebay/drivebay/internal/config"
+	"github.com/drivebay/drivebay/internal/fetch"
+	"github.com/drivebay/drivebay/internal/httpapi"
+	"github.com/drivebay/drivebay/internal/iso"
+	"github.com/drivebay/drivebay/internal/store"
+	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/volume"
+	"github.com/drivebay/drivebay/internal/vps"
+)
+
+// Options are what a program around the server may bring along. All are
+// optional.
+type Options struct {
+	Log     *slog.Logger
+	Version string
+	// Now is the clock of the rules: creation times, billing, expiry. Leases
+	// and timeouts always use the system's.
+	Now func() time.Time
+	// Drivers wraps how facilities find their storage and guests.
+	Drivers func(*Drivers)
+}
+
+// Server is a running server.
+type Server struct {
+	cfg     config.Config
+	log     *slog.Logger
+	db      *store.DB
+	drivers *Drivers
+	engine  *task.Engine
+	metrics *httpapi.Metrics
+
+	Access  *access.Service
+	VPS     *vps.Service
+	Volumes *volume.Service
+	ISOs    *iso.Service
+	Ledger  *billing.Ledger
+	Tasks   task.Lister
+
+	unlock     func() error
+	listener   net.Listener
+	http       *http.Server
+	admin      *http.Server // metrics and profiles; nil when off
+	adminAddr  string
+	stopEngine context.CancelFunc
+	drained    <-chan struct{}
+	failed     chan error
+}
+
+// Start opens everything, takes up interrupted tasks and serves. On return the
+// server answers requests; ctx bounds only the start. Close it with Close.
+func Start(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	s := &Server{cfg: cfg, log: opt.Log, failed: make(chan error, 2), metrics: httpapi.NewMetrics(opt.Version)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data folder: %w", err)
+	}
+	if s.unlock, err = lockFolder(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	if err := s.openStore(ctx, opt); err != nil {
+		return nil, err
+	}
+	s.drivers = &Drivers{dir: filepath.Join(cfg.DataDir, "facilities"), open: openLocal}
+	if opt.Drivers != nil {
+		opt.Drivers(s.drivers)
+	}
+	s.wire(opt)
+	if err := s.startEngine(ctx); err != nil {
+		return nil, err
+	}
+	if s.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if err := s.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.serve(opt); err != nil {
+		return nil, err
+	}
+	// Whoever waits for demo.json finds a server that answers.
+	if cfg.Demo {
+		err = s.writeDemo(ctx)
+	}
+	return s, err
+}
+
+func (s *Server) openStore(ctx context.Context, opt Options) (err error) {
+	s.db, err = store.Open(ctx, s.cfg.SQLitePath(), store.Options{Log: s.log, Now: opt.Now, Observe: s.metrics.ObserveDB})
+	return err
+}
+
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// wire makes the services of all domains and the engine that runs their tasks.
+func (s *Server) wire(opt Options) {
+	s.engine = task.NewEngine(s.db.Tasks(), task.Config{
+		Node: s.cfg.Node, Boot: newID(), Log: s.log,
+		Workers: map[task.Queue]int{task.Quick: s.cfg.TaskWorkers, task.Imports: s.cfg.ImportWorkers, task.Housework: 2},
+		Observe: func(k task.Kind, result string, took time.Duration) { s.metrics.ObserveTask(string(k), result, took) },
+	})
+	now := opt.Now
+	s.Access = access.NewService(s.db.Access(), s.log, now)
+	s.VPS = &vps.Service{Store: s.db.VPS(), Drivers: s.drivers, Now: now, NewID: newID}
+	s.Volumes = &volume.Service{Store: s.db.Volumes(), Drivers: s.drivers, Now: now, NewID: newID}
+	s.Ledger = &billing.Ledger{Store: s.db.Billing(), Now: now}
+	s.Tasks = s.db.Tasks()
+	s.ISOs = &iso.Service{
+		Store: s.db.ISOs(), Drivers: s.drivers, Now: now, NewID: newID,
+		Fetcher:   fetch.New(fetch.Options{Allow: s.cfg.FetchAllow, MaxBytes: s.cfg.FetchMaxBytes, UserAgent: "drivebay/" + opt.Version}),
+		Staging:   filepath.Join(s.cfg.DataDir, "imports"),
+		CancelRun: s.engine.CancelRun,
+		Imported:  s.metrics.ObserveImport,
+	}
+	s.VPS.Register(s.engine)
+	s.Volumes.Register(s.engine)
+	s.ISOs.Register(s.engine)
+	s.engine.Register(kindRenew, task.Policy{Every: time.Minute}, renewal{s.Ledger, s.Access})
+}
+
+func (s *Server) startEngine(ctx context.Context) error {
+	unfinished, err := s.db.ISOs().Unfinished(ctx)
+	if err != nil {
+		return fmt.Errorf("read unfinished imports: %w", err)
+	}
+	if err := s.ISOs.CleanStaging(unfinished); err != nil {
+		return err
+	}
+	engineCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stopEngine = stop
+	s.drained, err = s.engine.Start(engineCtx)
+	return err
+}
+
+// prepare makes what a first start needs: the demo's world, or an operator's
+// key.
+func (s *Server) prepare(ctx context.Context) error {
+	if s.cfg.Demo {
+		return s.seedDemo(ctx)
+	}
+	return s.firstKey(ctx)
+}
+
+func (s *Server) serve(opt Options) error {
+	h, err := httpapi.New(httpapi.Deps{
+		Volumes: s.Volumes, ISOs: s.ISOs, VPS: s.VPS, Tasks: s.Tasks, Ledger: s.Ledger, Access: s.Access,
+		Ready: s.db.Ping, Log: s.log, Metrics: s.metrics, Now: opt.Now, Version: opt.Version,
+		RateLimit: s.cfg.RateLimit, RateLimitAnonymous: s.cfg.RateLimitAnonymous, SizeUnit: string(s.cfg.VolumeSizeUnit),
+	})
+	if err != nil {
+		return fmt.Errorf("make handler: %w", err)
+	}
+	s.http = newHTTPServer(h, s.log)
+	l := s.listener
+	if s.cfg.TLSCert != "" {
+		cert, err := tls.LoadX509KeyPair(s.cfg.TLSCert, s.cfg.TLSKey)
+		if err != nil {
+			return fmt.Errorf("read TLS certificate: %w", err)
+		}
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
+	}
+	go func() { s.report(s.http.Serve(l)) }()
+	return s.serveMetrics()
+}
+
+// newHTTPServer bounds every phase of a connection.
+func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+func (s *Server) report(err error) {
+	if !errors.Is(err, http.ErrServerClosed) {
+		s.failed <- err
+	}
+}
+
+// URL is where the API answers, without a path.
+func (s *Server) URL() string {
+	scheme := "http"
+	if s.cfg.TLSCert != "" {
+		scheme = "https"
+	}
+	host, port, err := net.SplitHostPort(s.listener.Addr().String())
+	if err != nil {
+		return scheme + "://" + s.listener.Addr().String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// Close stops taking requests, lets those under way end, gives running tasks
+// back to be taken up later, and closes everything. ctx bounds the wait.
+func (s *Server) Close(ctx context.Context) error {
+	var errs []error
+	for _, h := range []*http.Server{s.http, s.admin} {
+		if h == nil {
+			continue
+		}
+		if err := h.Shutdown(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop serving: %w", err), h.Close())
+		}
+	}
+	if s.http == nil && s.listener != nil {
+		errs = append(errs, s.listener.Close())
+	}
+	if s.stopEngine != nil {
+		s.stopEngine()
+	}
+	if s.drained != nil {
+		select {
+		case <-s.drained:
+		case <-ctx.Done():
+			errs = append(errs, errors.New("tasks did not stop in time; they go on at the next start"))
+		}
+	}
+	if s.Access != nil {
+		s.Access.FlushUsed(context.WithoutCancel(ctx))
+	}
+	if s.drivers != nil {
+		errs = append(errs, s.drivers.Close())
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	if s.unlock != nil {
+		errs = append(errs, s.unlock())
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx ends, then drains. What a person needs to begin goes to
+// stdout, the log to stderr.
+func Run(ctx context.Context, cfg config.Config, version string, stdout io.Writer) error {
+	log := newLog(cfg, os.Stderr)
+	s, err := Start(ctx, cfg, Options{Log: log, Version: version})
+	if err != nil {
+		return err
+	}
+	log.Info("ready", "url", s.URL(), "version", version, "data", cfg.DataDir)
+	if err := s.greet(stdout); err != nil {
+		log.Warn("write greeting", "error", err)
+	}
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+	case err = <-s.failed:
+		log.Error("serving ended", "error", err)
+	}
+	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.DrainTimeout)
+	defer cancel()
+	err = errors.Join(err, s.Close(closeCtx))
+	log.Info("stopped")
+	return err
+}
+
+func newLog(cfg config.Config, w io.Writer) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opt))
+	}
+	return slog.New(slog.NewTextHandler(w, opt))
+}

@@ -1,0 +1,109 @@
+// Package config holds the settings of a server. They come from defaults, then
+// a YAML file, then environment variables, then flags; the later one wins.
+//
+// One table (settings.go) drives all of these, the checks, the reference page
+// and the example file, so that a setting cannot be in one and not in another.
+package config
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Unit is what a volume's size is counted in where an answer shows it.
+type Unit string
+
+// The units of volume_size_unit.
+const (
+	GiB   Unit = "GiB"
+	Bytes Unit = "bytes"
+)
+
+// The forms of log_format.
+const (
+	LogText = "text"
+	LogJSON = "json"
+)
+
+// Config is the whole of a server's settings. Default and Load make one; the
+// meaning of each field is in the settings table under the same name.
+type Config struct {
+	Listen         string // host:port
+	DataDir        string
+	Database       string // "" for drivebay.db in DataDir; see SQLitePath
+	Demo           bool
+	Node           string
+	DrainTimeout   time.Duration
+	TaskWorkers    int
+	ImportWorkers  int
+	VolumeSizeUnit Unit
+
+	RateLimit          int // requests an hour and address with a key; 0 is no limit
+	RateLimitAnonymous int // the same without a key
+
+	FetchAllow    []netip.Prefix
+	FetchMaxBytes int64
+
+	LogFormat     string
+	LogLevel      slog.Level
+	MetricsListen string // host:port; "" is off
+
+	TLSCert string // both paths are set, or neither is
+	TLSKey  string
+}
+
+// Default returns the settings of a server that was told nothing. They are
+// valid.
+func Default() Config {
+	var c Config
+	for i := range settings {
+		s := &settings[i]
+		if err := s.apply(&c, s.defaults); err != nil {
+			panic("config: default of " + s.key + ": " + err.Error()) // a test reads them all
+		}
+	}
+	return c
+}
+
+// SQLitePath is the path of the database file. The caller has called Validate.
+func (c Config) SQLitePath() string {
+	if path, ok := strings.CutPrefix(c.Database, sqlitePrefix); ok {
+		return path
+	}
+	return filepath.Join(c.DataDir, "drivebay.db")
+}
+
+// Problem is one setting that cannot be used.
+type Problem struct {
+	Key  string // as in the YAML file
+	From string // where the value came from; "" when the value itself is wrong
+	Text string
+}
+
+// Error names the key, where it was read, and what is wrong with it.
+func (p *Problem) Error() string {
+	if p.From == "" {
+		return p.Key + ": " + p.Text
+	}
+	return p.Key + " (" + p.From + "): " + p.Text
+}
+
+// Validate checks every setting and returns all problems at once, each one a
+// *Problem. It reads no file and opens no socket.
+func (c Config) Validate() error {
+	var errs []error
+	for i := range settings {
+		s := &settings[i]
+		if s.check == nil {
+			continue
+		}
+		if text := s.check(&c); text != "" {
+			errs = append(errs, &Problem{Key: s.key, Text: text})
+		}
+	}
+	return errors.Join(errs...)
+}

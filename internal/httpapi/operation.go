@@ -1,0 +1,118 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/go-chi/chi/v5"
+
+	"github.com/drivebay/drivebay/internal/access"
+	"github.com/drivebay/drivebay/internal/fieldmask"
+)
+
+// operation is one operation of the contract: what it asks of a request, and
+// the generated handler behind it.
+type operation struct {
+	id           string
+	permission   access.Permission
+	path, query  []param
+	body         *shape // nil: no body is read
+	bodyRequired bool
+	answer       *fieldmask.Schema // nil: no JSON is answered
+	unsafe       bool              // it changes something
+	next         http.HandlerFunc
+	s            *server
+}
+
+// compile finds the operation in the contract and makes it ready.
+func (s *server) compile(doc *openapi3.T, method, path string, next http.HandlerFunc) (*operation, error) {
+	item := doc.Paths.Value(path)
+	if item == nil || item.GetOperation(method) == nil {
+		return nil, errors.New("not in the contract")
+	}
+	def := item.GetOperation(method)
+	o := &operation{id: def.OperationID, next: next, s: s, unsafe: method != http.MethodGet}
+	word, _ := def.Extensions["x-permission"].(string)
+	var ok bool
+	if o.permission, ok = access.ParsePermission(word); !ok {
+		return nil, fmt.Errorf("x-permission %q is no permission", word)
+	}
+	var err error
+	if o.path, o.query, err = compileParams(item.Parameters, def.Parameters); err != nil {
+		return nil, err
+	}
+	if err := o.compileBody(def.RequestBody); err != nil {
+		return nil, fmt.Errorf("body: %w", err)
+	}
+	o.answer, err = compileAnswer(def.Responses)
+	return o, err
+}
+
+func (o *operation) compileBody(ref *openapi3.RequestBodyRef) (err error) {
+	if ref == nil {
+		return nil
+	}
+	mt := ref.Value.Content.Get("application/json")
+	if mt == nil {
+		return errors.New("it is no JSON")
+	}
+	o.bodyRequired = ref.Value.Required
+	if o.body, err = compileShape(mt.Schema); err == nil && o.body.kind != object {
+		err = errors.New("it is no object")
+	}
+	return err
+}
+
+// compileAnswer returns the shape of the success answer, nil if it has no JSON.
+func compileAnswer(responses *openapi3.Responses) (*fieldmask.Schema, error) {
+	for code, ref := range responses.Map() {
+		status, err := strconv.Atoi(code)
+		if err != nil || status < 200 || status > 299 {
+			continue
+		}
+		if mt := ref.Value.Content.Get("application/json"); mt != nil {
+			return maskSchema(mt.Schema.Value, 0)
+		}
+		return nil, nil
+	}
+	return nil, errors.New("it has no success answer")
+}
+
+// ServeHTTP checks the request in the order in which refusals count: the
+// address, the caller, the request, the mask.
+func (o *operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := callOf(r.Context())
+	rctx, escaped := chi.RouteContext(r.Context()), r.URL.RawPath != ""
+	if !o.fits(rctx, escaped) {
+		o.s.fail(w, r, errRoute)
+		return
+	}
+	c.op = o
+	if err := c.may(o.permission); err != nil {
+		o.s.fail(w, r, err)
+		return
+	}
+	var errs fieldErrors
+	o.checkNames(rctx, escaped, &errs)
+	if err := o.checkQuery(r, &errs); err != nil {
+		o.s.fail(w, r, err)
+		return
+	}
+	if o.body != nil {
+		b := bodies.Get().(*body)
+		defer b.free()
+		if err := b.read(o, r, &errs); err != nil {
+			o.s.fail(w, r, err)
+			return
+		}
+		r.Body = b
+	}
+	if err := errs.err(); err != nil {
+		o.s.fail(w, r, err)
+		return
+	}
+	o.masked(w, r)
+}
