@@ -53,6 +53,9 @@ type Service struct {
 
 	mu    sync.RWMutex
 	cache map[string]cached // by prefix
+	// changes grows with every change to keys or clients, so that what was read
+	// before one is not remembered after it.
+	changes int
 
 	usedMu sync.Mutex
 	used   map[int64]time.Time
@@ -126,6 +129,7 @@ func (s *Service) Authenticate(ctx context.Context, token string, from netip.Add
 func (s *Service) lookUp(ctx context.Context, prefix string, now time.Time) (cached, error) {
 	s.mu.RLock()
 	c, ok := s.cache[prefix]
+	changes := s.changes
 	s.mu.RUnlock()
 	if ok && now.Before(c.until) {
 		return c, nil
@@ -145,7 +149,9 @@ func (s *Service) lookUp(ctx context.Context, prefix string, now time.Time) (cac
 		}
 	}
 	s.mu.Lock()
-	s.cache[prefix] = c
+	if s.changes == changes {
+		s.cache[prefix] = c
+	}
 	s.mu.Unlock()
 	return c, nil
 }
@@ -154,12 +160,14 @@ func (s *Service) lookUp(ctx context.Context, prefix string, now time.Time) (cac
 func (s *Service) forget() {
 	s.mu.Lock()
 	clear(s.cache)
+	s.changes++
 	s.mu.Unlock()
 }
 
 func allowed(list []netip.Prefix, from netip.Addr) bool {
+	from = from.Unmap().WithZone("")
 	for _, p := range list {
-		if p.Contains(from.Unmap()) {
+		if p.Contains(from) {
 			return true
 		}
 	}

@@ -21,7 +21,12 @@ import (
 type checkpoint struct {
 	Fetch  *fetch.State  `json:"fetch,omitempty"`
 	Result *fetch.Result `json:"result,omitempty"`
+	// Again: the download has been started over once for a wrong checksum.
+	Again bool `json:"again,omitempty"`
 }
+
+// errAgain ends an attempt whose download has to be made again.
+var errAgain = fault.New(fault.Unavailable, "download_again", "The image is downloaded once more")
 
 // errBusy: the same content is being removed at this moment.
 var errBusy = fault.New(fault.Unavailable, "content_busy", "the same image is just being removed; the import goes on when that is done")
@@ -33,6 +38,9 @@ func (s *Service) runImport(ctx context.Context, j job) error {
 	default:
 		return task.ErrPrecondition
 	}
+	if j.Task.Cancel { // before this attempt began
+		return task.ErrCancelled
+	}
 	res, err := s.download(ctx, &j)
 	if err != nil {
 		return err
@@ -41,17 +49,16 @@ func (s *Service) runImport(ctx context.Context, j job) error {
 	if err := s.enter(ctx, &j, Verifying); err != nil {
 		return err
 	}
-	if j.i.SHA256 == "" {
-		info, err := s.verify(j.i, res)
-		if err != nil {
-			return err
-		}
-		if err := s.claim(ctx, &j, res, info); err != nil {
-			return err
-		}
+	if err := s.accept(ctx, &j, res); err != nil {
+		return err
 	}
 	spec := backend.ISOSpec{Key: j.i.SHA256, Bytes: j.i.Size}
-	if err := j.driver.ImportISO(ctx, spec, s.staged(j.i.ID)); err != nil {
+	err = j.driver.ImportISO(ctx, spec, s.staged(j.i.ID))
+	if errors.Is(err, backend.ErrInvalid) && !s.hasStaged(j.i.ID, j.i.Size) {
+		// An earlier attempt ran on another node, and its disk has the file.
+		return s.startOver(ctx, &j)
+	}
+	if err != nil {
 		return err
 	}
 	// There already, perhaps, and then our copy is not needed.
@@ -69,14 +76,46 @@ func (s *Service) runImport(ctx context.Context, j job) error {
 	return err
 }
 
+// accept verifies a download and claims its content, once. An image that was
+// claimed by an earlier attempt and downloaded again must be the same.
+func (s *Service) accept(ctx context.Context, j *job, res fetch.Result) error {
+	if j.i.SHA256 != "" && j.i.SHA256 != res.SHA256 {
+		return fault.New(fault.Invalid, fetch.ReasonChanged, "The source now has another image than at first")
+	}
+	if j.i.SHA256 != "" {
+		return nil
+	}
+	info, err := s.verify(j.i, res)
+	if errors.Is(err, ErrChecksum) && res.Resumed && !j.cp.Again {
+		// Pieces of two versions may have been put together.
+		j.cp.Again = true
+		return s.startOver(ctx, j)
+	}
+	if err != nil {
+		return err
+	}
+	return s.claim(ctx, j, res, info)
+}
+
+// startOver forgets the download, so that the next attempt begins from zero.
+func (s *Service) startOver(ctx context.Context, j *job) error {
+	if err := s.unstage(j.i.ID); err != nil {
+		return err
+	}
+	if err := j.Save(ctx, checkpoint{Again: j.cp.Again}); err != nil {
+		return err
+	}
+	return errAgain
+}
+
 // download brings the image into the staging folder, from where an earlier
 // attempt stopped.
 func (s *Service) download(ctx context.Context, j *job) (fetch.Result, error) {
-	var cp checkpoint
-	if _, err := j.Saved(&cp); err != nil {
+	if _, err := j.Saved(&j.cp); err != nil {
 		j.Log.Warn("start download over", "error", err)
-		cp = checkpoint{}
+		j.cp = checkpoint{}
 	}
+	cp := j.cp
 	if cp.Result != nil && (j.i.SHA256 != "" || s.hasStaged(j.i.ID, cp.Result.Bytes)) {
 		return *cp.Result, nil
 	}
@@ -92,16 +131,16 @@ func (s *Service) download(ctx context.Context, j *job) (fetch.Result, error) {
 			req.Digests = []string{algorithm}
 		}
 	}
-	req.Checkpoint = func(st fetch.State) error { return j.Save(ctx, checkpoint{Fetch: &st}) }
+	req.Checkpoint = func(st fetch.State) error { return j.Save(ctx, checkpoint{Fetch: &st, Again: cp.Again}) }
 	req.Progress = s.progress(ctx, j)
 	res, err := s.Fetcher.Fetch(ctx, req)
 	if err != nil {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, task.ErrLeaseLost) {
 			return fetch.Result{}, err
 		}
 		return fetch.Result{}, fetchFault(err)
 	}
-	return res, j.Save(ctx, checkpoint{Result: &res})
+	return res, j.Save(ctx, checkpoint{Result: &res, Again: cp.Again})
 }
 
 // progress returns what the download calls with bytes received and announced;
@@ -109,10 +148,11 @@ func (s *Service) download(ctx context.Context, j *job) (fetch.Result, error) {
 func (s *Service) progress(ctx context.Context, j *job) func(done, total int64) {
 	var last time.Time
 	return func(done, total int64) {
-		if time.Since(last) < time.Second {
+		now := s.Now()
+		if now.Sub(last) < time.Second {
 			return
 		}
-		last = time.Now()
+		last = now
 		j.i.Done, j.i.Size = done, max(total, 0)
 		j.Report(min(j.i.Percent(), 98), fmt.Sprintf("%d of %s bytes", done, announced(total)))
 		if err := s.Store.Advance(ctx, j.Lease, j.i.ID, j.i.Done, j.i.Size); err != nil && ctx.Err() == nil {
@@ -233,13 +273,14 @@ func (s *Service) unstage(id string) error {
 }
 
 // fetchFault is what a caller learns of a download that ended badly. The
-// fetcher has spent its retries by then, so it is final.
+// fetcher has spent its retries by then, so what it blames on the URL, the
+// source or a full disk is final; trouble of our own may pass.
 func fetchFault(err error) *fault.Error {
 	var fe *fetch.Error
 	if errors.As(err, &fe) {
 		return fault.New(fault.Invalid, fe.Reason, "%s", fe.Text).Because(err)
 	}
-	return fault.New(fault.Invalid, "import_failed", "The download could not be finished").Because(err)
+	return fault.New(fault.Unavailable, "import_failed", "The download could not be finished").Because(err)
 }
 
 // CleanStaging removes what is left of downloads that no unfinished import

@@ -31,6 +31,7 @@ type job struct {
 	i      ISO
 	d      vps.Device // of the task, zero when it has none
 	driver backend.Driver
+	cp     checkpoint // of an import
 }
 
 // handler adapts the steps of one kind to the engine.
@@ -213,12 +214,15 @@ func (s *Service) failDelete(ctx context.Context, j job, f task.Failure) error {
 	if j.i.State != Deleting {
 		return s.end(ctx, j, f)
 	}
-	c, err := s.content(ctx, j.i)
+	var c Content
+	err := s.Store.View(ctx, func(tx Tx) (err error) {
+		c, err = tx.Content(ctx, j.i.FacilityCode, j.i.SHA256)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	mine := c.State == Removing && c.Remover == j.i.ID
-	there := c.State == Present
+	mine, there := c.State == Removing && c.Remover == j.i.ID, false
 	if mine {
 		var known bool
 		if there, known = s.stored(ctx, j); known && !there {
@@ -226,28 +230,29 @@ func (s *Service) failDelete(ctx context.Context, j job, f task.Failure) error {
 		}
 	}
 	return s.Store.Finish(ctx, j.Lease, f.Outcome(), func(tx Tx) error {
-		i := j.i
-		if i.State = i.Before; i.State == Ready && !there {
-			i.State, i.Reason, i.Error = Failed, f.Reason, f.Text
-		}
-		if err := tx.PutISO(ctx, i); err != nil || !mine {
-			return err
-		}
-		c.State, c.Remover = Present, ""
-		return tx.PutContent(ctx, i.FacilityCode, i.SHA256, c)
+		return s.restore(ctx, tx, j.i, mine, there, f)
 	})
 }
 
-// content reads what the facility is said to have of the ISO's content.
-func (s *Service) content(ctx context.Context, i ISO) (c Content, err error) {
-	if i.SHA256 == "" {
-		return Content{}, nil
-	}
-	err = s.Store.View(ctx, func(tx Tx) (err error) {
-		c, err = tx.Content(ctx, i.FacilityCode, i.SHA256)
+// restore undoes the marks of a delete. mine says that the ISO's content was
+// to be removed with it, and there that the storage still has it.
+func (s *Service) restore(ctx context.Context, tx Tx, i ISO, mine, there bool, f task.Failure) error {
+	c, err := tx.Content(ctx, i.FacilityCode, i.SHA256)
+	if err != nil {
 		return err
-	})
-	return c, err
+	}
+	if mine {
+		c.State, c.Remover = Present, ""
+		if err := tx.PutContent(ctx, i.FacilityCode, i.SHA256, c); err != nil {
+			return err
+		}
+	} else {
+		there = c.State == Present // or another deletion has it by now
+	}
+	if i.State = i.Before; i.State == Ready && !there {
+		i.State, i.Reason, i.Error = Failed, f.Reason, f.Text
+	}
+	return tx.PutISO(ctx, i)
 }
 
 // stored asks the storage whether it has the ISO's content: storing it again

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/drivebay/drivebay/internal/access"
@@ -56,6 +57,8 @@ type Tx interface {
 	AddDevice(ctx context.Context, d Device, rootID string, bytes int64) (Device, error)
 	// SetStatus changes the status of a device.
 	SetStatus(ctx context.Context, id int64, s Status) error
+	// RemoveVolume forgets a volume.
+	RemoveVolume(ctx context.Context, id string) error
 	// ShowRoot lets the ROOT volume of the device exist, attached to it.
 	ShowRoot(ctx context.Context, deviceID int64, rootID string) error
 	Enqueue(ctx context.Context, n task.New) (task.Task, error)
@@ -69,25 +72,31 @@ type Service struct {
 	NewID   func() string
 }
 
-// List returns the devices of a scope, by id. ErrFacilityNotFound.
+// List returns the devices of a scope, by id, as in Get. ErrFacilityNotFound.
 func (s *Service) List(ctx context.Context, scope access.Scope, f Filter) ([]Device, error) {
 	if f.FacilityCode != nil {
 		if _, err := s.Store.Facility(ctx, *f.FacilityCode); err != nil {
 			return nil, err
 		}
 	}
-	return s.Store.List(ctx, scope, f)
+	list, err := s.Store.List(ctx, scope, f)
+	return slices.DeleteFunc(list, func(d Device) bool { return d.hidden(scope) }), err
 }
 
-// Get returns one device. ErrDeviceNotFound.
+// Get returns one device. ErrDeviceNotFound. One that could not be made is
+// seen by operators alone.
 func (s *Service) Get(ctx context.Context, scope access.Scope, id int64) (Device, error) {
-	return s.Store.Device(ctx, scope, id)
+	d, err := s.Store.Device(ctx, scope, id)
+	if err == nil && d.hidden(scope) {
+		return Device{}, ErrDeviceNotFound
+	}
+	return d, err
 }
 
 // Events returns up to limit events of a device, newest first.
 // ErrDeviceNotFound.
 func (s *Service) Events(ctx context.Context, scope access.Scope, id int64, limit int) ([]event.Event, error) {
-	if _, err := s.Store.Device(ctx, scope, id); err != nil {
+	if _, err := s.Get(ctx, scope, id); err != nil {
 		return nil, err
 	}
 	return s.Store.Events(ctx, id, limit)
@@ -226,10 +235,42 @@ func (c create) Run(ctx context.Context, r *task.Run) error {
 	})
 }
 
-// Fail shows that the device could not be made. What was accepted for it
-// meanwhile fails in its turn.
+// undoTime bounds what a failed task may spend on undoing.
+const undoTime = 30 * time.Second
+
+// Fail shows that the device could not be made, and removes its ROOT volume.
+// What was accepted for it meanwhile fails in its turn.
 func (c create) Fail(ctx context.Context, r *task.Run, f task.Failure) error {
+	d, a, err := c.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	clean := c.undo(ctx, d, a)
+	if clean != nil {
+		// The row stays, seen by nobody, and says that there may be a disk.
+		r.Log.Error("undo device, ROOT disk may be left", "device", d.ID, "volume", a.VolumeID, "error", clean)
+	}
 	return c.s.Store.Finish(ctx, r.Lease, f.Outcome(), func(tx Tx) error {
-		return tx.SetStatus(ctx, r.Task.DeviceID, Failed)
+		if err := tx.SetStatus(ctx, d.ID, Failed); err != nil || clean != nil {
+			return err
+		}
+		return tx.RemoveVolume(ctx, a.VolumeID)
 	})
+}
+
+// undo removes the ROOT disk. Guests have no way to be removed; one without a
+// disk costs little.
+func (c create) undo(ctx context.Context, d Device, a args) error {
+	driver, err := c.s.Drivers.Driver(d.FacilityCode)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, undoTime)
+	defer cancel()
+	// A guest that is off lets go at once; one that cannot be told is asked below.
+	_ = driver.Power(ctx, d.Ref, backend.PowerOff)
+	if err := driver.EnsureDetached(ctx, d.Ref, a.VolumeID, backend.DetachOptions{}); err != nil {
+		return err
+	}
+	return driver.DeleteVolume(ctx, a.VolumeID)
 }

@@ -5,6 +5,7 @@ package vps
 import (
 	"time"
 
+	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/fault"
 )
 
@@ -59,3 +60,7 @@ type Device struct {
 	Volumes   int
 	CreatedAt time.Time
 }
+
+// hidden reports whether the scope may not see the device: one that could not
+// be made is nothing to its client, who did not ask for it.
+func (d Device) hidden(s access.Scope) bool { return d.Status == Failed && !s.All }

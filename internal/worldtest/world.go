@@ -1,0 +1,446 @@
+// Package worldtest gives tests of the domains a whole world without a network:
+// the real database in a folder of its own, fake backends, a source of images,
+// a running task engine that can be killed, and a clock that only tests move.
+package worldtest
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	_ "modernc.org/sqlite" // the checks read the database as it is
+
+	"github.com/drivebay/drivebay/internal/access"
+	"github.com/drivebay/drivebay/internal/backend"
+	"github.com/drivebay/drivebay/internal/backend/fake"
+	"github.com/drivebay/drivebay/internal/billing"
+	"github.com/drivebay/drivebay/internal/iso"
+	"github.com/drivebay/drivebay/internal/store"
+	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/volume"
+	"github.com/drivebay/drivebay/internal/vps"
+)
+
+// TB is what a world needs of a test; *testing.T and *rapid.T have it.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Cleanup(func())
+}
+
+// The inhabitants of every world. Client 7 has devices 1001 and 1002 in TPA1
+// and 1003 in LAX3, client 8 has 2001 in TPA1. Client 9 is a child of 7 and
+// has 3001 in TPA1. Each device takes MaxVolumes data volumes.
+const (
+	Client, Other, Child = int64(7), int64(8), int64(9)
+	MaxVolumes           = 4
+)
+
+// Devices are the devices of every world, by id.
+var Devices = []vps.NewDevice{
+	{ID: 1001, ClientID: Client, FacilityCode: "TPA1", Hostname: "a", MaxVolumes: MaxVolumes},
+	{ID: 1002, ClientID: Client, FacilityCode: "TPA1", Hostname: "b", MaxVolumes: MaxVolumes},
+	{ID: 1003, ClientID: Client, FacilityCode: "LAX3", Hostname: "c", MaxVolumes: MaxVolumes},
+	{ID: 2001, ClientID: Other, FacilityCode: "TPA1", Hostname: "d", MaxVolumes: MaxVolumes},
+	{ID: 3001, ClientID: Child, FacilityCode: "TPA1", Hostname: "e", MaxVolumes: MaxVolumes},
+}
+
+// Facilities are the codes of the facilities, each with a backend of its own.
+var Facilities = []string{"LAX3", "TPA1"}
+
+// Start is where the clock of a world begins: the 31st, before a leap February.
+var Start = time.Date(2024, 1, 31, 12, 0, 0, 0, time.UTC)
+
+// Patience bounds every wait of a world.
+const Patience = 30 * time.Second
+
+// Options change a world from the start. Zero values are good ones.
+type Options struct {
+	// Deadline is that of quick tasks; 0: their own.
+	Deadline time.Duration
+	// ImportDeadline is that of imports; 0: their own.
+	ImportDeadline time.Duration
+	// Bare leaves out the devices.
+	Bare bool
+	// Stopped leaves the engine off.
+	Stopped bool
+	// Imports is how many imports run at once; 0: 4.
+	Imports int
+}
+
+// World is one installation.
+type World struct {
+	t    TB
+	opt  Options
+	path string // of the database
+	raw  *sql.DB
+
+	advances atomic.Int64
+
+	Staging string
+
+	DB      *store.DB
+	Clock   *Clock
+	Drivers Drivers
+	Source  *Source
+	Volumes *volume.Service
+	ISOs    *iso.Service
+	VPS     *vps.Service
+	Ledger  *billing.Ledger
+	Tasks   task.Lister
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced whenever a run has ended
+	engine  *task.Engine  // nil: stopped
+	boot    string
+	dying   chan struct{}
+	graves  *graves
+	stop    context.CancelFunc
+	drained <-chan struct{}
+}
+
+// New makes a world and starts its engine. It ends with the test.
+func New(t TB, opt Options) *World {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "world")
+	if err != nil {
+		t.Fatalf("make folder: %v", err)
+	}
+	w := &World{
+		t: t, opt: opt, path: filepath.Join(dir, "test.db"), Staging: filepath.Join(dir, "imports"),
+		Clock: &Clock{now: Start}, Source: NewSource(), Drivers: Drivers{}, changed: make(chan struct{}), graves: &graves{},
+	}
+	for _, code := range Facilities {
+		w.Drivers[code] = fake.New(fake.Options{DetachTimeout: 20 * time.Millisecond})
+	}
+	if w.DB, err = store.Open(context.Background(), w.path, store.Options{}); err != nil {
+		t.Fatalf("open store: %v", err)
+	}
+	if w.raw, err = sql.Open("sqlite", "file:"+w.path+"?_pragma=query_only(1)"); err != nil {
+		t.Fatalf("open database: %v", err)
+	}
+	w.wire()
+	t.Cleanup(func() {
+		w.Stop()
+		if err := errors.Join(w.raw.Close(), w.DB.Close(), os.RemoveAll(dir)); err != nil {
+			t.Errorf("close world: %v", err)
+		}
+	})
+	w.seed()
+	return w
+}
+
+// node is the name all engines of a world share.
+const node = "one"
+
+// NewID returns a fresh id.
+func NewID() string { return uuid.Must(uuid.NewV7()).String() }
+
+func (w *World) wire() {
+	const undo = 500 * time.Millisecond
+	w.VPS = &vps.Service{Store: mortalVPS{w.DB.VPS(), w.graves}, Drivers: w.Drivers, Now: w.Clock.Now, NewID: NewID}
+	w.Volumes = &volume.Service{
+		Store: mortalVolumes{w.DB.Volumes(), w.graves}, Drivers: w.Drivers, Now: w.Clock.Now, NewID: NewID, Deadline: w.opt.Deadline, Undo: undo,
+	}
+	w.ISOs = &iso.Service{
+		Store: mortalISOs{w.DB.ISOs(), w.graves, func() { w.advances.Add(1) }}, Drivers: w.Drivers, Fetcher: w.Source, Staging: w.Staging, Now: w.Clock.Now, NewID: NewID,
+		Deadline: w.opt.Deadline, ImportDeadline: w.opt.ImportDeadline, Undo: undo,
+		CancelRun: func(id string) {
+			if e := w.running(); e != nil {
+				e.CancelRun(id)
+			}
+		},
+	}
+	w.Ledger = &billing.Ledger{Store: w.DB.Billing(), Now: w.Clock.Now}
+	w.Tasks = w.DB.Tasks()
+}
+
+// seed makes the inhabitants, and waits until the devices run.
+func (w *World) seed() {
+	w.t.Helper()
+	ctx := context.Background()
+	for _, code := range Facilities {
+		if _, err := w.VPS.PutFacility(ctx, vps.Facility{Code: code, Title: code, City: "Tampa", State: "FL", Country: "US"}); err != nil {
+			w.t.Fatalf("make facility: %v", err)
+		}
+	}
+	for _, c := range []access.Client{{ID: Client, Name: "a"}, {ID: Other, Name: "b"}, {ID: Child, Name: "c", ParentID: Client}} {
+		if _, err := w.DB.Access().AddClient(ctx, c); err != nil {
+			w.t.Fatalf("make client: %v", err)
+		}
+	}
+	if !w.opt.Stopped {
+		w.Start()
+	}
+	if w.opt.Bare {
+		return
+	}
+	for _, d := range Devices {
+		t, err := w.VPS.CreateDevice(ctx, d)
+		if err != nil {
+			w.t.Fatalf("make device %d: %v", d.ID, err)
+		}
+		if !w.opt.Stopped {
+			w.Succeeds(t)
+		}
+	}
+}
+
+// Start runs the engine, as a server does that has just been started.
+func (w *World) Start() {
+	w.t.Helper()
+	boot := NewID()
+	imports := w.opt.Imports
+	if imports == 0 {
+		imports = 4
+	}
+	e := task.NewEngine(mortal{w.DB.Tasks(), w.graves}, task.Config{
+		Node: node, Boot: boot, Poll: 5 * time.Millisecond,
+		Workers: map[task.Queue]int{task.Quick: 4, task.Imports: imports, task.Housework: 1},
+		Observe: func(task.Kind, string, time.Duration) { w.wake() },
+	})
+	w.VPS.Register(e)
+	w.Volumes.Register(e)
+	w.ISOs.Register(e)
+	ctx, stop := context.WithCancel(context.Background())
+	drained, err := e.Start(ctx)
+	if err != nil {
+		stop()
+		w.t.Fatalf("start engine: %v", err)
+	}
+	w.mu.Lock()
+	w.engine, w.boot, w.stop, w.drained, w.dying = e, boot, stop, drained, make(chan struct{})
+	w.mu.Unlock()
+}
+
+func (w *World) running() *task.Engine {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.engine
+}
+
+func (w *World) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// Stop drains the engine: what runs is given back.
+func (w *World) Stop() { w.end(false) }
+
+// Kill ends the engine as a crash does: nothing it would still have written
+// gets into the database, and its leases stay.
+func (w *World) Kill() { w.end(true) }
+
+func (w *World) end(crash bool) {
+	w.mu.Lock()
+	stop, drained := w.stop, w.drained
+	if stop == nil {
+		w.mu.Unlock()
+		return
+	}
+	w.engine, w.stop = nil, nil
+	if crash {
+		w.graves.bury(node + "/" + w.boot)
+		for _, d := range w.Drivers {
+			_ = d.Close() // a fake's Close cannot fail
+		}
+	}
+	close(w.dying)
+	w.mu.Unlock()
+	stop()
+	<-drained
+	for _, d := range w.Drivers {
+		d.Reopen()
+	}
+}
+
+// Dying is closed when the engine now running is about to be stopped or
+// killed. A hook that waits for it ends a task's run at that point.
+func (w *World) Dying() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dying
+}
+
+// Advances is how often an import's progress has been written.
+func (w *World) Advances() int { return int(w.advances.Load()) }
+
+// KillAt kills the engine ahead of the next call of a method of the facility's
+// driver, or once the call has had its effect, and starts another one. do
+// makes the call happen.
+func (w *World) KillAt(facility, method string, after bool, do func()) {
+	w.t.Helper()
+	driver := w.Drivers[facility]
+	reached := make(chan struct{}, 64)
+	hook := func(fake.Call) error {
+		dying := w.Dying()
+		reached <- struct{}{}
+		<-dying
+		return nil
+	}
+	if after {
+		driver.On(method).After(hook)
+	} else {
+		driver.On(method).Before(hook)
+	}
+	do()
+	select {
+	case <-reached:
+	case <-time.After(Patience):
+		w.t.Fatalf("%s was never called", method)
+	}
+	w.Kill()
+	driver.Reset()
+	w.Start()
+}
+
+// Restart is Kill and Start.
+func (w *World) Restart() {
+	w.t.Helper()
+	w.Kill()
+	w.Start()
+}
+
+// Ended waits until the task has ended and returns it.
+func (w *World) Ended(id string) task.Task {
+	w.t.Helper()
+	limit := time.NewTimer(Patience)
+	defer limit.Stop()
+	for {
+		w.mu.Lock()
+		changed := w.changed
+		w.mu.Unlock()
+		t, err := w.Tasks.Get(context.Background(), access.Scope{All: true}, id)
+		if err != nil {
+			w.t.Fatalf("read task: %v", err)
+		}
+		if t.State.Ended() {
+			return t
+		}
+		select {
+		case <-changed:
+		case <-limit.C:
+			w.t.Fatalf("%s has not ended: %+v", t.Kind, t)
+		}
+	}
+}
+
+// Succeeds waits until the task has ended well.
+func (w *World) Succeeds(t task.Task) task.Task {
+	w.t.Helper()
+	t = w.Ended(t.ID)
+	if t.State != task.Done {
+		w.t.Fatalf("%s failed: %s: %s", t.Kind, t.Reason, t.Error)
+	}
+	return t
+}
+
+// Fails waits until the task has ended, for the reason.
+func (w *World) Fails(t task.Task, reason string) task.Task {
+	w.t.Helper()
+	t = w.Ended(t.ID)
+	if t.State != task.Failed || string(t.Reason) != reason || t.Error == "" {
+		w.t.Fatalf("%s ended %s, reason %q (%s), want failed, %s", t.Kind, t.State, t.Reason, t.Error, reason)
+	}
+	return t
+}
+
+// Quiet waits until no task of a client is unfinished.
+func (w *World) Quiet() {
+	w.t.Helper()
+	for _, id := range w.column(`SELECT id FROM task WHERE client_id IS NOT NULL AND state IN ('waiting', 'ready', 'running') ORDER BY seq`) {
+		w.Ended(id)
+	}
+}
+
+// column reads the first column of a query, as text.
+func (w *World) column(query string, args ...any) (out []string) {
+	w.t.Helper()
+	w.rows(query, args, func(scan func(...any)) {
+		var s string
+		scan(&s)
+		out = append(out, s)
+	})
+	return out
+}
+
+// rows reads a query, with one call of each for every row.
+func (w *World) rows(query string, args []any, each func(scan func(...any))) {
+	w.t.Helper()
+	rows, err := w.raw.Query(query, args...)
+	if err != nil {
+		w.t.Fatalf("%s: %v", query, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		each(func(dest ...any) {
+			if err := rows.Scan(dest...); err != nil {
+				w.t.Fatalf("%s: %v", query, err)
+			}
+		})
+	}
+	if err := rows.Err(); err != nil {
+		w.t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// Exec changes the database behind everybody's back.
+func (w *World) Exec(query string, args ...any) {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+w.path+"?_pragma=busy_timeout(10000)")
+	if err == nil {
+		_, err = db.Exec(query, args...)
+		err = errors.Join(err, db.Close())
+	}
+	if err != nil {
+		w.t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// Count is the number a query answers.
+func (w *World) Count(query string, args ...any) (n int) {
+	w.t.Helper()
+	w.rows(query, args, func(scan func(...any)) { scan(&n) })
+	return n
+}
+
+// Drivers are the fakes, by facility.
+type Drivers map[string]*fake.Driver
+
+// Driver is in backend.Provider.
+func (d Drivers) Driver(code string) (backend.Driver, error) {
+	if f := d[code]; f != nil {
+		return f, nil
+	}
+	return nil, backend.ErrUnavailable.Because(fmt.Errorf("no driver for %s", code))
+}
+
+// Clock is a clock that stands until a test moves it.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// Now is the present moment.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Add moves the clock.
+func (c *Clock) Add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
