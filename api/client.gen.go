@@ -468,7 +468,7 @@ type ClientInterface interface {
 
 	// DetachVolume Detach a volume from its device
 	//
-	// The volume keeps its data and stays billed. One that is not on this device, and a ROOT volume, are refused (400).
+	// The volume keeps its data and stays billed. A ROOT volume is refused (400), one that is not on this device too (409).
 	// No body is read.
 	//
 	// Corresponds with POST /vps/{deviceId}/volume/{volumeId}/detach (the `DetachVolume` operationId).
@@ -1323,7 +1323,7 @@ func (c *Client) AttachVolume(ctx context.Context, deviceID PathDeviceID, volume
 
 // DetachVolume Detach a volume from its device
 //
-// The volume keeps its data and stays billed. One that is not on this device, and a ROOT volume, are refused (400).
+// The volume keeps its data and stays billed. A ROOT volume is refused (400), one that is not on this device too (409).
 // No body is read.
 //
 // Corresponds with POST /vps/{deviceId}/volume/{volumeId}/detach (the `DetachVolume` operationId).
@@ -3839,7 +3839,7 @@ type ClientWithResponsesInterface interface {
 
 	// DetachVolumeWithResponse Detach a volume from its device
 	//
-	// The volume keeps its data and stays billed. One that is not on this device, and a ROOT volume, are refused (400).
+	// The volume keeps its data and stays billed. A ROOT volume is refused (400), one that is not on this device too (409).
 	// No body is read.
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -6106,7 +6106,7 @@ func (c *ClientWithResponses) AttachVolumeWithResponse(ctx context.Context, devi
 
 // DetachVolumeWithResponse Detach a volume from its device
 //
-// The volume keeps its data and stays billed. One that is not on this device, and a ROOT volume, are refused (400).
+// The volume keeps its data and stays billed. A ROOT volume is refused (400), one that is not on this device too (409).
 // No body is read.
 //
 // Returns a wrapper object for the known response body format(s).

@@ -658,6 +658,12 @@ type ValidationError struct {
 
 	// Message Always `Input payload validation failed`.
 	Message string `json:"message"`
+
+	// Reason A stable code, as in `Error`.
+	Reason string `json:"reason"`
+
+	// RequestID The request's id, as in `Error`.
+	RequestID string `json:"requestId"`
 }
 
 // Volume defines model for Volume.

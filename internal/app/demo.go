@@ -25,10 +25,10 @@ var (
 	}
 	demoClients = []access.Client{{ID: 7, Name: "Demo client"}, {ID: 8, Name: "Other demo client"}}
 	demoDevices = []vps.NewDevice{
-		{ID: 1001, ClientID: 7, FacilityCode: "TPA1", Hostname: "demo-1001", MaxVolumes: 16},
-		{ID: 1002, ClientID: 7, FacilityCode: "TPA1", Hostname: "demo-1002", MaxVolumes: 16},
-		{ID: 1003, ClientID: 7, FacilityCode: "LAX3", Hostname: "demo-1003", MaxVolumes: 16},
-		{ID: 2001, ClientID: 8, FacilityCode: "TPA1", Hostname: "demo-2001", MaxVolumes: 16},
+		{ID: 1001, ClientID: 7, FacilityCode: "TPA1", Hostname: "demo-1001"},
+		{ID: 1002, ClientID: 7, FacilityCode: "TPA1", Hostname: "demo-1002"},
+		{ID: 1003, ClientID: 7, FacilityCode: "LAX3", Hostname: "demo-1003"},
+		{ID: 2001, ClientID: 8, FacilityCode: "TPA1", Hostname: "demo-2001"},
 	}
 )
 
@@ -71,6 +71,7 @@ func (s *Server) seedDemo(ctx context.Context) error {
 		}
 	}
 	for _, d := range demoDevices {
+		d.MaxVolumes = new(16) // as many as real instances take
 		if _, err := s.VPS.CreateDevice(ctx, d); err != nil && !errors.Is(err, vps.ErrDeviceExists) {
 			return fmt.Errorf("make demo device: %w", err)
 		}

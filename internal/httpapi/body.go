@@ -224,7 +224,7 @@ func (b *body) list(s *shape, path string, depth int) error {
 		if err := b.value(s.elem, join(path, strconv.Itoa(n-1)), depth+1); err != nil {
 			return err
 		}
-		if s.unique {
+		if s.unique && len(b.out.Buf) > from { // a wrong item writes nothing
 			items = append(items, string(b.out.Buf[from:]))
 		}
 	}

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -56,7 +57,11 @@ type operation struct {
 	path     *regexp.Regexp
 	success  int
 	statuses []int
-	json     bool // answers a body
+	json     bool                     // answers a body
+	schemas  map[int]*openapi3.Schema // of the answer, by status
+	params   openapi3.Parameters
+	body     *openapi3.Schema // of the request, nil for none
+	may      string           // the permission
 }
 
 // operations returns those of the contract by id.
@@ -66,31 +71,63 @@ func operations(t *testing.T) map[string]operation {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What the contract does not name must not be sent, but for the two fields
+	// that every error has in addition.
+	for name, s := range doc.Components.Schemas {
+		if s.Value.Type.Is("object") && s.Value.AdditionalProperties.Has == nil && name != "ValidationError" {
+			s.Value.AdditionalProperties.Has = new(bool)
+		}
+	}
 	out := map[string]operation{}
 	for path, item := range doc.Paths.Map() {
 		pattern := regexp.MustCompile(`\\\{[^}]*\\\}`).ReplaceAllString(regexp.QuoteMeta(path), `[^/?]+`)
 		for method, op := range item.Operations() {
 			o := operation{method: method, path: regexp.MustCompile(`^` + pattern + `(\?.*)?$`)}
-			o.read(t, op)
+			o.read(t, item, op)
 			out[op.OperationID] = o
 		}
 	}
 	return out
 }
 
-func (o *operation) read(t *testing.T, op *openapi3.Operation) {
+func (o *operation) read(t *testing.T, item *openapi3.PathItem, op *openapi3.Operation) {
 	t.Helper()
+	o.schemas = map[int]*openapi3.Schema{}
+	o.params = slices.Concat(item.Parameters, op.Parameters)
+	o.may, _ = op.Extensions["x-permission"].(string)
+	if op.RequestBody != nil {
+		o.body = op.RequestBody.Value.Content.Get("application/json").Schema.Value
+	}
 	for code, r := range op.Responses.Map() {
 		status, err := strconv.Atoi(code)
 		if err != nil {
 			t.Fatalf("%s documents the status %q", op.OperationID, code)
 		}
 		o.statuses = append(o.statuses, status)
+		if m := r.Value.Content.Get("application/json"); m != nil {
+			o.schemas[status] = m.Schema.Value
+		}
 		if status < 300 {
-			o.success, o.json = status, r.Value.Content.Get("application/json") != nil
+			o.success, o.json = status, o.schemas[status] != nil
 		}
 	}
 	slices.Sort(o.statuses)
+}
+
+// fits compares an answer with the schema of its status.
+func (o operation) fits(a answer) error {
+	schema := o.schemas[a.status]
+	if schema == nil {
+		if len(a.body) > 0 {
+			return errors.New("there should be no body")
+		}
+		return nil
+	}
+	var v any
+	if err := json.Unmarshal(a.body, &v); err != nil {
+		return err
+	}
+	return schema.VisitJSON(v)
 }
 
 // golden plays the whole contract against one world and keeps what was said.
@@ -115,6 +152,11 @@ func (g *golden) say(s *httptest.Server, key, op, name string, want int, path, b
 	}
 	if !slices.Contains(o.statuses, a.status) {
 		g.t.Errorf("%s, %s: the contract does not document status %d", op, name, a.status)
+	}
+	if len(header) == 0 || a.status >= 300 { // a mask takes away what the schema requires
+		if err := o.fits(a); err != nil {
+			g.t.Errorf("%s, %s: the answer is not as documented: %v\n%s", op, name, err, a.body)
+		}
 	}
 	x := exchange{Name: name, Method: o.method, Path: g.plain(op, path), Status: a.status, Answer: g.neutral(op, a.body)}
 	if body != "" {
@@ -193,7 +235,7 @@ func (g *golden) broken() {
 	}
 }
 
-var errNonsense = fmt.Errorf("page 7 of the database is not a page")
+var errNonsense = errors.New("page 7 of the database is not a page")
 
 // neutralID begins every id in a golden file.
 const neutralID = "00000000-0000-7000-8000-"

@@ -190,7 +190,7 @@ func (o *ops) AdminCreateDevice(ctx context.Context, r api.AdminCreateDeviceRequ
 		VCPU:         orZero(r.Body.VCPU),
 		MemoryMB:     orZero(r.Body.Memory),
 		RootGiB:      orZero(r.Body.RootGiB),
-		MaxVolumes:   orZero(r.Body.MaxVolumes),
+		MaxVolumes:   r.Body.MaxVolumes,
 	})
 	if err != nil {
 		return nil, err

@@ -126,6 +126,18 @@ func TestTaskMessage(t *testing.T) {
 	}
 }
 
+// A time is shown before it is stored as it is shown afterwards.
+func TestTimesAreUTCToTheMicrosecond(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 31, 13, 0, 0, 123456789, time.FixedZone("", 3600))
+	if got := inUTC(at).Format(time.RFC3339Nano); got != "2026-01-31T12:00:00.123456Z" {
+		t.Error(got)
+	}
+	if got := inUTCOrNull(time.Time{}); got != nil {
+		t.Error(got)
+	}
+}
+
 func TestISOShowsOnlyWhatIsKnown(t *testing.T) {
 	t.Parallel()
 	queued := toISO(iso.ISO{State: iso.Queued})

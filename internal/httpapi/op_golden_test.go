@@ -82,6 +82,7 @@ func (g *golden) readVolume(v1 string) {
 	g.no(403, "listVolumes", "another client", "/vps/volume?deviceId=1001&clientId=8", "")
 	g.no(404, "listVolumes", "no such device", "/vps/volume?deviceId=4711", "")
 	g.no(404, "listVolumes", "another client's device", "/vps/volume?deviceId=2001", "")
+	g.no(404, "listVolumes", "a child client's device", "/vps/volume?deviceId=3001", "")
 	g.no(404, "listVolumes", "no such facility", "/vps/volume?facilityCode=MARS1", "")
 
 	g.ok("listVolumeUpgradeSizes", "success", "/vps/volume/"+v1+"/available-sizes", "")
@@ -259,20 +260,25 @@ func (g *golden) tasks(failed task.Task) {
 	g.ok("listTasks", "success, of a child client", "/network/status?clientId=9", "")
 	g.no(400, "listTasks", "a wrong limit", "/network/status?limit=1001", "")
 	g.no(404, "listTasks", "no such device", "/network/status?deviceId=4711", "")
+	g.no(404, "listTasks", "a child client's device", "/network/status?deviceId=3001", "")
 }
 
 func (g *golden) services() {
 	a := g.ok("listServices", "success", "/service?status=all", "")
-	g.ok("listServices", "success, active", "/service?status=active&type_code=vps_volume&orderId=0", "")
+	active := g.ok("listServices", "success, active", "/service?status=active&type_code=vps_volume&orderId=0", "")
 	g.ok("listServices", "success, none", "/service?status=suspended", "")
 	g.no(400, "listServices", "a wrong status", "/service?status=old", "")
 	g.ok("listServiceTypes", "success", "/service/types", "")
-	var said []struct{ ServiceID int64 }
-	g.must(json.Unmarshal(a.body, &said))
-	if len(said) == 0 {
-		g.t.Fatal("there are no services")
+	first := func(a answer) string {
+		var said []struct{ ServiceID int64 }
+		g.must(json.Unmarshal(a.body, &said))
+		if len(said) == 0 {
+			g.t.Fatal("there are no services")
+		}
+		return fmt.Sprintf("/service/%d", said[0].ServiceID)
 	}
-	g.ok("getService", "success", fmt.Sprintf("/service/%d", said[len(said)-1].ServiceID), "")
+	g.ok("getService", "success", first(active), "")
+	g.ok("getService", "success, cancelled", first(a), "")
 	g.no(400, "getService", "a wrong parameter", "/service/1?includeZeroPriceOptions=perhaps", "")
 	g.no(404, "getService", "no such service", "/service/4711", "")
 }

@@ -52,7 +52,7 @@ func answerWith(w http.ResponseWriter, encode func(*jx.Writer)) error {
 	e := jx.GetWriter()
 	encode(e)
 	e.RawStr("\n")
-	w.Header().Set("Content-Type", "application/json")
+	w.Header()["Content-Type"] = typeJSON
 	w.WriteHeader(http.StatusOK)
 	_, err := w.Write(e.Buf)
 	if cap(e.Buf) <= keptBuffer {

@@ -132,7 +132,7 @@ func (w *world) seed() {
 		w.must(err)
 	}
 	for _, d := range []vps.NewDevice{
-		{ID: 1001, ClientID: 7, FacilityCode: "TPA1", Hostname: "bay-1001"}, {ID: 1002, ClientID: 7, FacilityCode: "TPA1", MaxVolumes: 1},
+		{ID: 1001, ClientID: 7, FacilityCode: "TPA1", Hostname: "bay-1001"}, {ID: 1002, ClientID: 7, FacilityCode: "TPA1", MaxVolumes: new(1)},
 		{ID: 1003, ClientID: 7, FacilityCode: "LAX3"}, {ID: 2001, ClientID: 8, FacilityCode: "TPA1"}, {ID: 3001, ClientID: 9, FacilityCode: "TPA1"},
 	} {
 		t, err := w.deps.VPS.CreateDevice(ctx, d)

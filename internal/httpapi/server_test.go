@@ -642,7 +642,9 @@ func TestStartsOnlyWithAKnownContract(t *testing.T) {
 			of := 2.0
 			d.Components.Schemas["VolumeCreate"].Value.Properties["size"].Value.MultipleOf = &of
 		},
-		"combination":   func(d *openapi3.T) { s := d.Components.Schemas["VolumeCreate"]; s.Value.AllOf = openapi3.SchemaRefs{s} },
+		"combination": func(d *openapi3.T) {
+			d.Components.Schemas["VolumeCreate"].Value.AllOf = openapi3.SchemaRefs{d.Components.Schemas["VolumeDelete"]}
+		},
 		"extension":     func(d *openapi3.T) { d.Components.Schemas["SizeGiB"].Value.Extensions = map[string]any{"x-even": true} },
 		"format":        func(d *openapi3.T) { d.Components.Schemas["ObjectId"].Value.Format = "uuid" },
 		"number format": func(d *openapi3.T) { d.Components.Schemas["SizeGiB"].Value.Format = "uint8" },

@@ -233,10 +233,14 @@ func (s *shape) checkText(v string) string {
 	}
 }
 
+// timeForm is RFC 3339. The standard library takes more: a comma before the
+// fraction, an hour of one digit, an offset of 99 hours.
+var timeForm = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-][01]\d:[0-5]\d|[+-]2[0-3]:[0-5]\d)$`)
+
 // isTime reports whether v is a time that can be read, and written again in UTC.
 func isTime(v string) bool {
 	var t time.Time
-	if t.UnmarshalText([]byte(v)) != nil {
+	if !timeForm.MatchString(v) || t.UnmarshalText([]byte(v)) != nil {
 		return false
 	}
 	y := t.UTC().Year()

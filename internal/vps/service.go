@@ -121,7 +121,7 @@ type NewDevice struct {
 	VCPU         int
 	MemoryMB     int
 	RootGiB      int
-	MaxVolumes   int
+	MaxVolumes   *int // nil: the default
 }
 
 // args is what the task keeps of the request.
@@ -146,12 +146,15 @@ func (s *Service) CreateDevice(ctx context.Context, n NewDevice) (task.Task, err
 		return task.Task{}, asFault(err)
 	}
 	most := driver.Info().MaxVolumes
-	if n.MaxVolumes > most {
+	if n.MaxVolumes == nil {
+		n.MaxVolumes = &most
+	}
+	if *n.MaxVolumes > most {
 		return task.Task{}, fault.Field("too_many_volumes", "maxVolumes", "guests of this facility take at most %d volumes", most)
 	}
 	d := Device{
 		ID: n.ID, ClientID: n.ClientID, FacilityCode: n.FacilityCode, Hostname: n.Hostname, Status: Creating,
-		VCPU: orDefault(n.VCPU, 2), MemoryMB: orDefault(n.MemoryMB, 4096), MaxVolumes: orDefault(n.MaxVolumes, most), CreatedAt: s.Now(),
+		VCPU: orDefault(n.VCPU, 2), MemoryMB: orDefault(n.MemoryMB, 4096), MaxVolumes: *n.MaxVolumes, CreatedAt: s.Now(),
 	}
 	rootGiB := orDefault(n.RootGiB, 25)
 	var t task.Task

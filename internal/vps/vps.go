@@ -15,7 +15,7 @@ var (
 	ErrDeviceNotFound   = fault.New(fault.NotFound, "device_not_found", "Device not found")
 	ErrFacilityNotFound = fault.New(fault.NotFound, "facility_not_found", "Facility not found")
 	ErrUnknownFacility  = fault.Field("facility_unknown", "facilityCode", "there is no such facility")
-	ErrDeviceExists     = fault.New(fault.Conflict, "device_exists", "a device with this id exists already")
+	ErrDeviceExists     = fault.New(fault.Conflict, "device_exists", "A device with this id exists already")
 )
 
 // Facility is a place with its own storage, guests and prices.

@@ -44,13 +44,15 @@ const (
 	MaxVolumes           = 4
 )
 
+var maxVolumes = MaxVolumes
+
 // Devices are the devices of every world, by id.
 var Devices = []vps.NewDevice{
-	{ID: 1001, ClientID: Client, FacilityCode: "TPA1", Hostname: "a", MaxVolumes: MaxVolumes},
-	{ID: 1002, ClientID: Client, FacilityCode: "TPA1", Hostname: "b", MaxVolumes: MaxVolumes},
-	{ID: 1003, ClientID: Client, FacilityCode: "LAX3", Hostname: "c", MaxVolumes: MaxVolumes},
-	{ID: 2001, ClientID: Other, FacilityCode: "TPA1", Hostname: "d", MaxVolumes: MaxVolumes},
-	{ID: 3001, ClientID: Child, FacilityCode: "TPA1", Hostname: "e", MaxVolumes: MaxVolumes},
+	{ID: 1001, ClientID: Client, FacilityCode: "TPA1", Hostname: "a", MaxVolumes: new(MaxVolumes)},
+	{ID: 1002, ClientID: Client, FacilityCode: "TPA1", Hostname: "b", MaxVolumes: new(MaxVolumes)},
+	{ID: 1003, ClientID: Client, FacilityCode: "LAX3", Hostname: "c", MaxVolumes: new(MaxVolumes)},
+	{ID: 2001, ClientID: Other, FacilityCode: "TPA1", Hostname: "d", MaxVolumes: new(MaxVolumes)},
+	{ID: 3001, ClientID: Child, FacilityCode: "TPA1", Hostname: "e", MaxVolumes: new(MaxVolumes)},
 }
 
 // Facilities are the codes of the facilities, each with a backend of its own.
@@ -183,11 +185,15 @@ func (w *World) seed() {
 	if w.opt.Bare {
 		return
 	}
+	var all []task.Task
 	for _, d := range Devices {
 		t, err := w.VPS.CreateDevice(ctx, d)
 		if err != nil {
 			w.t.Fatalf("make device %d: %v", d.ID, err)
 		}
+		all = append(all, t)
+	}
+	for _, t := range all {
 		if !w.opt.Stopped {
 			w.Succeeds(t)
 		}
@@ -331,6 +337,26 @@ func (w *World) Ended(id string) task.Task {
 		case <-changed:
 		case <-limit.C:
 			w.t.Fatalf("%s has not ended: %+v", t.Kind, t)
+		}
+	}
+}
+
+// Until waits until what is true, looking whenever a run has ended.
+func (w *World) Until(what string, ok func() bool) {
+	w.t.Helper()
+	limit := time.NewTimer(Patience)
+	defer limit.Stop()
+	for {
+		w.mu.Lock()
+		changed := w.changed
+		w.mu.Unlock()
+		if ok() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-limit.C:
+			w.t.Fatalf("waited in vain for %s", what)
 		}
 	}
 }
