@@ -23,7 +23,7 @@ func TestReasons(t *testing.T) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == "cli" || d.Name() == "backendtest" || d.Name() == "testdata"):
+		case d.IsDir() && (d.Name() == "cli" || d.Name() == "backendtest" || d.Name() == "storetest" || d.Name() == "worldtest" || d.Name() == "testdata"):
 			return filepath.SkipDir
 		case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
 			return nil

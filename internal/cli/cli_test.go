@@ -186,9 +186,10 @@ func TestCommands(t *testing.T) {
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	r := newRemote(t, map[string][]canned{
-		"GET /api/v2/admin/devices":    {{status: 200, body: "[" + deviceJSON + "]"}},
-		"POST /api/v2/admin/devices":   {{status: 201, body: taskJSON("Success", "", "{}")}},
-		"GET /api/v2/admin/facilities": {{status: 200, body: "[]"}},
+		"GET /api/v2/admin/devices":     {{status: 200, body: "[" + deviceJSON + "]"}},
+		"POST /api/v2/admin/devices":    {{status: 201, body: taskJSON("Pending", "queued", "{}")}},
+		"GET /api/v2/network/status/T1": {{status: 200, body: taskJSON("Success", "", "{}")}},
+		"GET /api/v2/admin/facilities":  {{status: 200, body: "[]\n"}},
 	})
 	for args, want := range map[string]string{
 		"device list -o json":                              "[" + deviceJSON + "]",
@@ -196,6 +197,9 @@ func TestJSON(t *testing.T) {
 		"facility list --output=json":                      "[]",
 	} {
 		got := command(t.Context(), r.URL, nil, nil, strings.Fields(args)...)
+		if got.err != "" || !strings.HasSuffix(got.out, "\n") || strings.HasSuffix(got.out, "\n\n") {
+			t.Errorf("%s: stdout %q, stderr %q", args, got.out, got.err)
+		}
 		var g, w any
 		if err := json.Unmarshal([]byte(got.out), &g); err != nil {
 			t.Errorf("%s: %v in %q", args, err, got.out)

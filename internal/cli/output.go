@@ -16,7 +16,7 @@ import (
 func (s *shell) show(raw []byte, columns []string, rows [][]string) error {
 	var b bytes.Buffer
 	if s.format == formatJSON {
-		if err := json.Indent(&b, raw, "", "  "); err != nil {
+		if err := json.Indent(&b, bytes.TrimSpace(raw), "", "  "); err != nil {
 			return fmt.Errorf("print JSON: %w", err)
 		}
 		b.WriteByte('\n')
@@ -50,8 +50,12 @@ func (s *shell) line(value string) error {
 	return nil
 }
 
-// say tells a person something that is not data.
+// say tells a person something that is not data. With --output json standard
+// error is for an error in JSON alone.
 func (s *shell) say(format string, args ...any) {
+	if s.format == formatJSON {
+		return
+	}
 	fmt.Fprintln(s.err, clean(fmt.Sprintf(format, args...)))
 }
 

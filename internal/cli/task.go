@@ -40,7 +40,7 @@ func (s *shell) wait(ctx context.Context, c *api.Client, t api.Task, timeout tim
 		case api.TaskResultFailed:
 			return t, taskFailure(t)
 		}
-		if now := fmt.Sprintf("%d%% %s", t.Progress, t.Message); now != said {
+		if now := fmt.Sprintf("%d%% %s", t.Progress, t.Message); t.Message != "" && now != said {
 			s.say("task %s: %s", t.TaskID, now)
 			said = now
 		}

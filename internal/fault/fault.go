@@ -56,6 +56,23 @@ func Field(reason Reason, field, text string, args ...any) *Error {
 	return e
 }
 
+// Together returns one fault for all the fields that the given ones are about,
+// the fault itself if it is one, and nil if there is none.
+func Together(faults ...*Error) error {
+	switch len(faults) {
+	case 0:
+		return nil
+	case 1:
+		return faults[0]
+	}
+	all := New(Invalid, "validation_failed", "Input payload validation failed")
+	all.Fields = map[string]string{}
+	for _, f := range faults {
+		maps.Copy(all.Fields, f.Fields)
+	}
+	return all
+}
+
 // Error is the text with the cause behind it, for logs.
 func (e *Error) Error() string {
 	if e.cause != nil {

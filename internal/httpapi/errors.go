@@ -31,6 +31,7 @@ var (
 	errRoute    = fault.New(fault.NotFound, "route_not_found", "There is nothing at this address")
 	errRate     = fault.New(fault.Exhausted, "rate_limited", "Your IP is rate limited.")
 	errNotReady = fault.New(fault.Unavailable, "not_ready", "The server is not ready; please try again")
+	errGone     = fault.New(fault.Unavailable, "request_cancelled", "The request was cancelled; please try again")
 	errDeadline = fault.New(fault.Unavailable, "deadline_exceeded", "The request took too long; please try again")
 	errQuery    = fault.New(fault.Invalid, "query_malformed", "The query string is not well-formed")
 
@@ -48,7 +49,8 @@ var (
 // What a caller reads about a fault of ours.
 var internalRefusal = refusal{status: http.StatusInternalServerError, reason: "internal", text: "internal error"}
 
-// statusGone is noted, not sent, for a request whose client hung up.
+// statusGone is what the log and the metrics say of a request that its client
+// gave up. It is never sent.
 const statusGone = 499
 
 // retryAfter is when a repeat may help after 503, in seconds.
@@ -89,18 +91,17 @@ func refusalOf(err error) *refusal {
 // read go to the log under the request id.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	c := callOf(r.Context())
-	if gone(r, err) {
-		if c.status == 0 {
-			c.status = statusGone
-		}
-		return
+	if c.gone = c.gone || gone(c, r, err); c.gone {
+		err = errGone // the client may be there still: a stopping server cancels too
 	}
 	f := refusalOf(err)
 	switch f.status {
 	case http.StatusInternalServerError:
 		s.Log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("request", c.id), slog.Any("error", err))
 	case http.StatusServiceUnavailable:
-		s.Log.LogAttrs(r.Context(), slog.LevelWarn, "request put off", slog.String("request", c.id), slog.Any("error", err))
+		if !c.gone {
+			s.Log.LogAttrs(r.Context(), slog.LevelWarn, "request put off", slog.String("request", c.id), slog.Any("error", err))
+		}
 		w.Header().Set("Retry-After", retryAfter)
 	}
 	if c.status != 0 {
@@ -109,9 +110,10 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.write(w, r, f)
 }
 
-// gone reports whether err is only that the client does not wait any more.
-func gone(r *http.Request, err error) bool {
-	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+// gone reports whether err is only that the client does not wait any more. A
+// broken connection is the client's only once it is being written to.
+func gone(c *call, r *http.Request, err error) bool {
+	if c.status != 0 && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) {
 		return true
 	}
 	return errors.Is(r.Context().Err(), context.Canceled) && errors.Is(err, context.Canceled)

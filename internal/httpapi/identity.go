@@ -18,6 +18,7 @@ type call struct {
 	from  netip.Addr // the peer's; invalid if it has none
 	op    *operation // nil until routed
 	probe bool
+	gone  bool // the client gave up
 
 	identity access.Identity
 	refused  error  // why there is no identity

@@ -104,7 +104,7 @@ func (a *answer) Write(p []byte) (int, error) {
 func (a *answer) send(o *operation, r *http.Request, m *fieldmask.Mask, bad error) {
 	w, h := a.ResponseWriter, a.Header()
 	if a.status == 0 {
-		return // nothing was answered: the client has gone
+		return // nothing was answered
 	}
 	success := a.status >= 200 && a.status < 300
 	if success && bad != nil {

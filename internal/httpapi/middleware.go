@@ -62,7 +62,10 @@ func (s *server) rescue(c *call, r *http.Request) {
 func (s *server) finish(c *call, r *http.Request) {
 	took := time.Since(c.start)
 	status := c.status
-	if status == 0 {
+	switch {
+	case c.gone:
+		status = statusGone
+	case status == 0:
 		status = http.StatusOK // as the standard library answers
 	}
 	name := "none"

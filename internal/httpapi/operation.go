@@ -115,4 +115,10 @@ func (o *operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	o.masked(w, r)
+	if c.status == 0 {
+		o.s.fail(w, r, errSilent)
+	}
 }
+
+// errSilent is a fault of a handler, which must not look like a success.
+var errSilent = errors.New("the handler answered nothing")

@@ -2,6 +2,7 @@ package iso
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/drivebay/drivebay/internal/access"
@@ -80,19 +81,7 @@ func (s *Service) Get(ctx context.Context, scope access.Scope, id string, facili
 // URL's form is checked now, what is behind it by the task.
 // vps.ErrUnknownFacility, ErrChecksumForm, or a fault about "url".
 func (s *Service) Create(ctx context.Context, clientID int64, c Create) (ISO, error) {
-	if err := s.Fetcher.CheckURL(c.URL); err != nil {
-		f := fetchFault(err)
-		return ISO{}, fault.Field(f.Reason, "url", "%s", f.Text)
-	}
-	if c.Checksum != "" {
-		if _, _, err := ParseChecksum(c.Checksum); err != nil {
-			return ISO{}, err
-		}
-	}
-	if err := s.Store.Facility(ctx, c.FacilityCode); err != nil {
-		if fault.KindOf(err) == fault.NotFound {
-			return ISO{}, vps.ErrUnknownFacility
-		}
+	if err := s.check(ctx, c); err != nil {
 		return ISO{}, err
 	}
 	i := ISO{
@@ -111,6 +100,27 @@ func (s *Service) Create(ctx context.Context, clientID int64, c Create) (ISO, er
 		return tx.PutISO(ctx, i)
 	})
 	return i, err
+}
+
+// check reports everything that is wrong with a request at once.
+func (s *Service) check(ctx context.Context, c Create) error {
+	var wrong []*fault.Error
+	if err := s.Fetcher.CheckURL(c.URL); err != nil {
+		f := fetchFault(err)
+		wrong = append(wrong, fault.Field(f.Reason, "url", "%s", f.Text))
+	}
+	if c.Checksum != "" {
+		if _, _, err := ParseChecksum(c.Checksum); err != nil {
+			wrong = append(wrong, ErrChecksumForm)
+		}
+	}
+	switch err := s.Store.Facility(ctx, c.FacilityCode); {
+	case errors.Is(err, vps.ErrFacilityNotFound):
+		wrong = append(wrong, vps.ErrUnknownFacility)
+	case err != nil:
+		return err
+	}
+	return fault.Together(wrong...)
 }
 
 // Delete accepts deleting an ISO that no device has, or will have, in its
