@@ -115,9 +115,9 @@ func (s *server) limitRate(next http.Handler) http.Handler {
 		seconds := strconv.Itoa(int((reset + time.Second - 1) / time.Second))
 		c.limits = [3]string{text, strconv.Itoa(left), seconds}
 		h := w.Header()
-		h["X-Ratelimit-Limit"] = c.limits[0:1:1]
-		h["X-Ratelimit-Remaining"] = c.limits[1:2:2]
-		h["X-Ratelimit-Reset"] = c.limits[2:3:3]
+		h["X-RateLimit-Limit"] = c.limits[0:1:1]
+		h["X-RateLimit-Remaining"] = c.limits[1:2:2]
+		h["X-RateLimit-Reset"] = c.limits[2:3:3]
 		if !ok {
 			h["Retry-After"] = []string{seconds}
 			s.fail(w, r, errRate)

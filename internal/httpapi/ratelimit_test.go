@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -31,8 +33,8 @@ func (c *clock) add(d time.Duration) {
 }
 
 func limits(w *httptest.ResponseRecorder) string {
-	h := w.Header()
-	return h.Get("X-RateLimit-Limit") + " " + h.Get("X-RateLimit-Remaining") + " " + h.Get("X-RateLimit-Reset")
+	h := w.Header() // the spelling counts: it is what goes out
+	return strings.Join(slices.Concat(h["X-RateLimit-Limit"], h["X-RateLimit-Remaining"], h["X-RateLimit-Reset"]), " ")
 }
 
 func TestRateLimit(t *testing.T) {
@@ -70,7 +72,7 @@ func TestRateLimitOff(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(d *Deps) { d.RateLimitAnonymous = 1 })
 	for range 3 {
-		if w := r.do("GET", base+"/vps/volume/v1", ""); w.Code != 200 || limits(w) != "  " {
+		if w := r.do("GET", base+"/vps/volume/v1", ""); w.Code != 200 || limits(w) != "" {
 			t.Errorf("%d %q", w.Code, limits(w))
 		}
 	}
