@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -49,6 +50,7 @@ type DB struct {
 
 	writeStmts map[string]*sql.Stmt // used by the writer alone
 	readStmts  sync.Map             // query -> *sql.Stmt
+	volumes    *volumeCache
 
 	wake map[task.Queue]chan struct{}
 }
@@ -68,10 +70,13 @@ func Open(ctx context.Context, path string, opt Options) (*DB, error) {
 	}
 	db := &DB{
 		opt: opt, jobs: make(chan *job, 256), closing: make(chan struct{}), done: make(chan struct{}),
-		writeStmts: map[string]*sql.Stmt{}, wake: map[task.Queue]chan struct{}{},
+		writeStmts: map[string]*sql.Stmt{}, volumes: newVolumeCache(), wake: map[task.Queue]chan struct{}{},
 	}
 	for _, q := range []task.Queue{task.Quick, task.Imports, task.Housework} {
 		db.wake[q] = make(chan struct{}, 1)
+	}
+	if err := makePrivate(path); err != nil {
+		return nil, err
 	}
 	var err error
 	if db.write, err = sql.Open("sqlite", dsn(path, "_txlock=immediate")); err != nil {
@@ -91,6 +96,17 @@ func Open(ctx context.Context, path string, opt Options) (*DB, error) {
 	}
 	go db.writer()
 	return db, nil
+}
+
+// makePrivate makes a new database readable by its owner only, whatever the
+// folder allows: addresses of images may hold credentials. The engine gives
+// the files beside it the same mode.
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	return f.Close()
 }
 
 func dsn(path, extra string) string {
@@ -125,7 +141,14 @@ func migrate(ctx context.Context, db *sql.DB) error {
 func (db *DB) Close() error {
 	close(db.closing)
 	<-db.done
-	return errors.Join(db.conn.Close(), db.read.Close(), db.write.Close())
+	var errs []error
+	// With a statement open the engine would leave its log behind, and the
+	// database file would not be whole by itself.
+	for _, s := range db.writeStmts {
+		errs = append(errs, s.Close())
+	}
+	errs = append(errs, db.conn.Close(), db.read.Close(), db.write.Close())
+	return errors.Join(errs...)
 }
 
 // Ping reports whether the database answers and can be written.
@@ -143,7 +166,8 @@ type Tx struct {
 	now time.Time // the same for all the transaction writes
 	// wakes are the queues in which a task became ready; signalled after the
 	// commit.
-	wakes map[task.Queue]bool
+	wakes   map[task.Queue]bool
+	volumes bool // volumes or attachments were written
 }
 
 func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {

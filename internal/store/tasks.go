@@ -192,7 +192,7 @@ func (s Tasks) Claim(ctx context.Context, q task.Queue, owner string, ttl time.D
 	// Mostly there is nothing to do, and looking needs no writer.
 	var due bool
 	err := s.db.reader().row(ctx, `SELECT EXISTS (SELECT 1 FROM task WHERE queue = $1 AND state = 'ready' AND run_at <= $2)`,
-		q, s.db.opt.Now().UnixMicro()).Scan(&due)
+		q, s.db.now().UnixMicro()).Scan(&due)
 	if err != nil || !due {
 		return nil, translate(err)
 	}
@@ -244,7 +244,13 @@ const giveBack = `UPDATE task SET state = 'ready', owner = NULL, lease_until = N
 
 // Reap is in task.Store.
 func (s Tasks) Reap(ctx context.Context) (n int, err error) {
-	return s.giveBack(ctx, giveBack+` WHERE state = 'running' AND lease_until < $2 RETURNING queue`, s.db.opt.Now().UnixMicro())
+	now := s.db.now().UnixMicro()
+	var lapsed bool // mostly not, and looking needs no writer
+	err = s.db.reader().row(ctx, `SELECT EXISTS (SELECT 1 FROM task WHERE state = 'running' AND lease_until < $1)`, now).Scan(&lapsed)
+	if err != nil || !lapsed {
+		return 0, translate(err)
+	}
+	return s.giveBack(ctx, giveBack+` WHERE state = 'running' AND lease_until < $2 RETURNING queue`, now)
 }
 
 // ReleaseNode is in task.Store.

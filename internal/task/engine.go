@@ -292,25 +292,24 @@ func (e *Engine) heartbeat(ctx context.Context) {
 		case <-tick.C:
 		}
 		e.flushProgress(ctx)
+		if _, err := e.store.Reap(ctx); err != nil && ctx.Err() == nil {
+			e.cfg.Log.Error("reap lapsed leases", "error", err)
+		}
 		if time.Now().Before(next) {
 			continue
 		}
 		began := time.Now()
-		next = began.Add(e.cfg.Lease / 3)
-		held, err := e.renew(ctx)
+		strays, err := e.renew(ctx)
 		switch {
 		case err == nil:
-			renewed = began
+			renewed, next = began, began.Add(e.cfg.Lease/3)
 			guard.Reset(time.Until(renewed.Add(grace)))
-			orphans = e.adopt(ctx, held, orphans)
+			orphans = e.adopt(ctx, strays, orphans)
 		case ctx.Err() == nil:
 			e.cfg.Log.Error("renew leases", "error", err)
 			if time.Since(renewed) >= grace { // what was claimed since
 				e.cancelAll(ErrLeaseLost)
 			}
-		}
-		if _, err := e.store.Reap(ctx); err != nil && ctx.Err() == nil {
-			e.cfg.Log.Error("reap lapsed leases", "error", err)
 		}
 	}
 }

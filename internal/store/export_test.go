@@ -1,0 +1,37 @@
+package store
+
+import (
+	"context"
+	"fmt"
+)
+
+// Queued is how many transactions wait for the writer.
+func (db *DB) Queued() int { return len(db.jobs) }
+
+// Statements are the texts that a closed database has prepared.
+func (db *DB) Statements() []string {
+	var out []string
+	for q := range db.writeStmts {
+		out = append(out, q)
+	}
+	db.readStmts.Range(func(q, _ any) bool {
+		out = append(out, q.(string))
+		return true
+	})
+	return out
+}
+
+// LimitPages lets the file grow by n more pages at most, as a full disk would;
+// 0 lifts that. No transaction may be under way.
+func (db *DB) LimitPages(n int) error {
+	ctx := context.Background()
+	limit := int64(1 << 30)
+	if n > 0 {
+		if err := db.conn.QueryRowContext(ctx, "PRAGMA page_count").Scan(&limit); err != nil {
+			return err
+		}
+		limit += int64(n)
+	}
+	var got int64
+	return db.conn.QueryRowContext(ctx, fmt.Sprint("PRAGMA max_page_count = ", limit)).Scan(&got)
+}
