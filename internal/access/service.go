@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -207,6 +208,9 @@ type NewKey struct {
 	Permissions []Permission
 	Allowed     []netip.Prefix
 	ExpiresAt   time.Time // zero: never
+	// Token is one from NewToken, for who must keep it before the key exists;
+	// "" makes one.
+	Token string
 }
 
 // Errors about a new key.
@@ -229,6 +233,13 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (Key, string, error) 
 		return Key{}, "", errExpired
 	}
 	token, prefix := NewToken()
+	if n.Token != "" {
+		given, ok := prefixOf(n.Token)
+		if !ok {
+			return Key{}, "", errors.New("the token of the new key is not one of NewToken")
+		}
+		token, prefix = n.Token, given
+	}
 	hash := sha256.Sum256([]byte(token))
 	k, err := s.store.AddKey(ctx, Key{
 		ClientID: n.ClientID, Name: n.Name, Prefix: prefix, Hash: hash[:], Permissions: n.Permissions,

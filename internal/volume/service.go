@@ -31,20 +31,22 @@ func (s *Service) List(ctx context.Context, scope access.Scope, f Filter) ([]Vol
 	if f.DeviceID == nil && f.FacilityCode == nil {
 		return nil, ErrNeedFilter
 	}
-	if f.DeviceID != nil {
-		switch d, err := s.Store.Device(ctx, scope, *f.DeviceID); {
-		case err != nil:
-			return nil, err
-		case d.Status == vps.Failed:
-			return nil, vps.ErrDeviceNotFound
-		}
-	}
 	if f.FacilityCode != nil {
 		if err := s.Store.Facility(ctx, *f.FacilityCode); err != nil {
 			return nil, err
 		}
 	}
-	return s.Store.List(ctx, scope, f)
+	list, err := s.Store.List(ctx, scope, f)
+	if err != nil || len(list) > 0 || f.DeviceID == nil {
+		return list, err // a volume that is on the device vouches for it
+	}
+	switch d, err := s.Store.Device(ctx, scope, *f.DeviceID); {
+	case err != nil:
+		return nil, err
+	case d.Status == vps.Failed:
+		return nil, vps.ErrDeviceNotFound
+	}
+	return list, nil
 }
 
 // Get returns one volume. ErrNotFound.

@@ -18,7 +18,8 @@ type Filter struct {
 
 // Store keeps volumes.
 type Store interface {
-	// List returns the volumes that exist, newest first.
+	// List returns the volumes that exist, newest first. Callers must not change
+	// the list.
 	List(ctx context.Context, s access.Scope, f Filter) ([]Volume, error)
 	// Get returns one volume that exists. ErrNotFound.
 	Get(ctx context.Context, s access.Scope, id string) (Volume, error)

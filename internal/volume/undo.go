@@ -57,8 +57,8 @@ func (s *Service) failResize(ctx context.Context, j job, f task.Failure) error {
 		undo, cancel := s.undo(ctx)
 		defer cancel()
 		err := j.driver.GrowVolume(undo, j.v.ID, j.v.Bytes)
-		if errors.Is(err, backend.ErrShrink) {
-			if err = j.driver.GrowVolume(undo, j.v.ID, int64(j.args.SizeGiB)*GiB); err == nil {
+		if errors.Is(err, backend.ErrShrink) { // it has grown; perhaps even further, in an older task
+			if err = j.driver.GrowVolume(undo, j.v.ID, int64(j.args.SizeGiB)*GiB); !errors.Is(err, backend.ErrShrink) {
 				return s.grown(ctx, j)
 			}
 		}

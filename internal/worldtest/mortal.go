@@ -20,6 +20,36 @@ var errDead = errors.New("this engine was killed")
 type graves struct {
 	mu    sync.Mutex
 	owner map[string]bool
+
+	// left is how many writes of tasks still get through; the one after waits
+	// for dying, once it has been reported. 0: no such plan.
+	left    int
+	reached chan struct{}
+	dying   func() <-chan struct{}
+}
+
+// plan makes the n-th write from now on wait for the engine's death.
+func (g *graves) plan(n int, dying func() <-chan struct{}) <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.left, g.reached, g.dying = n, make(chan struct{}), dying
+	return g.reached
+}
+
+// write is check ahead of a write of a task's run.
+func (g *graves) write(owner string) error {
+	g.mu.Lock()
+	if g.left > 0 {
+		if g.left--; g.left == 0 {
+			dying := g.dying()
+			close(g.reached)
+			g.mu.Unlock()
+			<-dying
+			return errDead
+		}
+	}
+	g.mu.Unlock()
+	return g.check(owner)
 }
 
 func (g *graves) bury(owner string) {
@@ -56,7 +86,7 @@ func (m mortal) Claim(ctx context.Context, q task.Queue, owner string, ttl time.
 
 // Save is in task.Store.
 func (m mortal) Save(ctx context.Context, l task.Lease, checkpoint []byte, p task.Progress) error {
-	if err := m.graves.check(l.Owner); err != nil {
+	if err := m.graves.write(l.Owner); err != nil {
 		return err
 	}
 	return m.Store.Save(ctx, l, checkpoint, p)
@@ -64,7 +94,7 @@ func (m mortal) Save(ctx context.Context, l task.Lease, checkpoint []byte, p tas
 
 // Retry is in task.Store.
 func (m mortal) Retry(ctx context.Context, l task.Lease, at time.Time, failed bool, why string) error {
-	if err := m.graves.check(l.Owner); err != nil {
+	if err := m.graves.write(l.Owner); err != nil {
 		return err
 	}
 	return m.Store.Retry(ctx, l, at, failed, why)
@@ -72,7 +102,7 @@ func (m mortal) Retry(ctx context.Context, l task.Lease, at time.Time, failed bo
 
 // Finish is in task.Store.
 func (m mortal) Finish(ctx context.Context, l task.Lease, o task.Outcome) error {
-	if err := m.graves.check(l.Owner); err != nil {
+	if err := m.graves.write(l.Owner); err != nil {
 		return err
 	}
 	return m.Store.Finish(ctx, l, o)
@@ -89,14 +119,14 @@ type finisher[T any] interface {
 }
 
 func step[T any](ctx context.Context, g *graves, s steps[T], l task.Lease, fn func(T) error) error {
-	if err := g.check(l.Owner); err != nil {
+	if err := g.write(l.Owner); err != nil {
 		return err
 	}
 	return s.Step(ctx, l, fn)
 }
 
 func finish[T any](ctx context.Context, g *graves, s finisher[T], l task.Lease, o task.Outcome, fn func(T) error) error {
-	if err := g.check(l.Owner); err != nil {
+	if err := g.write(l.Owner); err != nil {
 		return err
 	}
 	return s.Finish(ctx, l, o, fn)
@@ -126,7 +156,7 @@ type mortalISOs struct {
 
 // Advance is in iso.Store.
 func (m mortalISOs) Advance(ctx context.Context, l task.Lease, isoID string, done, size int64) error {
-	if err := m.graves.check(l.Owner); err != nil {
+	if err := m.graves.write(l.Owner); err != nil {
 		return err
 	}
 	m.advanced()

@@ -48,8 +48,8 @@ func (s *Source) Fail(url string, err error) {
 	s.errs[url] = err
 }
 
-// Hook is called ahead of every piece of a download, with the bytes so far;
-// its error ends the download.
+// Hook is called ahead of every piece of a download and at its end, with the
+// bytes so far; its error ends the download.
 func (s *Source) Hook(url string, f func(ctx context.Context, done int) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +93,7 @@ func (s *Source) Fetch(ctx context.Context, r fetch.Request) (fetch.Result, erro
 	if err := f.Truncate(int64(done)); err != nil {
 		return fetch.Result{}, err
 	}
-	for done < len(image) {
+	for {
 		if hook != nil {
 			if err := hook(ctx, done); err != nil {
 				return fetch.Result{}, err
@@ -101,6 +101,9 @@ func (s *Source) Fetch(ctx context.Context, r fetch.Request) (fetch.Result, erro
 		}
 		if err := ctx.Err(); err != nil {
 			return fetch.Result{}, err
+		}
+		if done == len(image) {
+			return result(r, resumed)
 		}
 		n := min((len(image)+Pieces-1)/Pieces, len(image)-done)
 		if _, err := f.WriteAt(image[done:done+n], int64(done)); err != nil {
@@ -117,7 +120,6 @@ func (s *Source) Fetch(ctx context.Context, r fetch.Request) (fetch.Result, erro
 			return fetch.Result{}, err
 		}
 	}
-	return result(r, resumed)
 }
 
 func result(r fetch.Request, resumed bool) (fetch.Result, error) {

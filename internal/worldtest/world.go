@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,8 +73,6 @@ type Options struct {
 	ImportDeadline time.Duration
 	// Bare leaves out the devices.
 	Bare bool
-	// Stopped leaves the engine off.
-	Stopped bool
 	// Imports is how many imports run at once; 0: 4.
 	Imports int
 }
@@ -109,16 +108,73 @@ type World struct {
 	drained <-chan struct{}
 }
 
+// template is the database of a world with its inhabitants, made once.
+var template = sync.OnceValues(func() (db []byte, err error) {
+	t := &failure{}
+	defer func() {
+		if r := recover(); r == t {
+			err = t.err
+		} else if r != nil {
+			panic(r)
+		}
+	}()
+	defer t.clean()
+	w := open(t, Options{}, nil)
+	w.seed()
+	w.Stop()
+	if err := w.DB.Close(); err != nil {
+		return nil, err
+	}
+	w.Exec(`VACUUM INTO ?`, w.path+".copy") // all of it in one file
+	return os.ReadFile(w.path + ".copy")
+})
+
 // New makes a world and starts its engine. It ends with the test.
 func New(t TB, opt Options) *World {
+	t.Helper()
+	var db []byte
+	if !opt.Bare {
+		var err error
+		if db, err = template(); err != nil {
+			t.Fatalf("make inhabitants: %v", err)
+		}
+	}
+	w := open(t, opt, db)
+	t.Cleanup(func() {
+		w.Stop()
+		if err := w.DB.Close(); err != nil {
+			t.Errorf("close world: %v", err)
+		}
+	})
+	if opt.Bare {
+		w.places()
+	} else {
+		w.guests()
+	}
+	w.Start()
+	return w
+}
+
+// open opens a world on a copy of the database, empty if there is none.
+func open(t TB, opt Options, db []byte) *World {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "world")
 	if err != nil {
 		t.Fatalf("make folder: %v", err)
 	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("remove world: %v", err)
+		}
+	})
 	w := &World{
 		t: t, opt: opt, path: filepath.Join(dir, "test.db"), Staging: filepath.Join(dir, "imports"),
 		Clock: &Clock{now: Start}, Source: NewSource(), Drivers: Drivers{}, changed: make(chan struct{}), graves: &graves{},
+	}
+	if db != nil {
+		if err := os.WriteFile(w.path, db, 0o600); err != nil {
+			t.Fatalf("copy database: %v", err)
+		}
 	}
 	for _, code := range Facilities {
 		w.Drivers[code] = fake.New(fake.Options{DetachTimeout: 20 * time.Millisecond})
@@ -129,15 +185,37 @@ func New(t TB, opt Options) *World {
 	if w.raw, err = sql.Open("sqlite", "file:"+w.path+"?_pragma=query_only(1)"); err != nil {
 		t.Fatalf("open database: %v", err)
 	}
-	w.wire()
 	t.Cleanup(func() {
-		w.Stop()
-		if err := errors.Join(w.raw.Close(), w.DB.Close(), os.RemoveAll(dir)); err != nil {
-			t.Errorf("close world: %v", err)
+		if err := w.raw.Close(); err != nil {
+			t.Errorf("close database: %v", err)
 		}
 	})
-	w.seed()
+	w.wire()
 	return w
+}
+
+// failure is a TB outside of any test.
+type failure struct {
+	err      error
+	cleanups []func()
+}
+
+// Helper is in TB.
+func (f *failure) Helper() {}
+
+// Errorf is in TB.
+func (f *failure) Errorf(format string, args ...any) { f.err = fmt.Errorf(format, args...) }
+
+// Fatalf is in TB.
+func (f *failure) Fatalf(format string, args ...any) { f.Errorf(format, args...); panic(f) }
+
+// Cleanup is in TB.
+func (f *failure) Cleanup(fn func()) { f.cleanups = append(f.cleanups, fn) }
+
+func (f *failure) clean() {
+	for _, fn := range slices.Backward(f.cleanups) {
+		fn()
+	}
 }
 
 // node is the name all engines of a world share.
@@ -147,7 +225,7 @@ const node = "one"
 func NewID() string { return uuid.Must(uuid.NewV7()).String() }
 
 func (w *World) wire() {
-	const undo = 500 * time.Millisecond
+	const undo = 150 * time.Millisecond
 	w.VPS = &vps.Service{Store: mortalVPS{w.DB.VPS(), w.graves}, Drivers: w.Drivers, Now: w.Clock.Now, NewID: NewID}
 	w.Volumes = &volume.Service{
 		Store: mortalVolumes{w.DB.Volumes(), w.graves}, Drivers: w.Drivers, Now: w.Clock.Now, NewID: NewID, Deadline: w.opt.Deadline, Undo: undo,
@@ -165,8 +243,8 @@ func (w *World) wire() {
 	w.Tasks = w.DB.Tasks()
 }
 
-// seed makes the inhabitants, and waits until the devices run.
-func (w *World) seed() {
+// places makes facilities and clients.
+func (w *World) places() {
 	w.t.Helper()
 	ctx := context.Background()
 	for _, code := range Facilities {
@@ -179,25 +257,41 @@ func (w *World) seed() {
 			w.t.Fatalf("make client: %v", err)
 		}
 	}
-	if !w.opt.Stopped {
-		w.Start()
-	}
-	if w.opt.Bare {
-		return
-	}
+}
+
+// seed makes all inhabitants, devices too.
+func (w *World) seed() {
+	w.t.Helper()
+	w.places()
+	w.Start()
 	var all []task.Task
 	for _, d := range Devices {
-		t, err := w.VPS.CreateDevice(ctx, d)
+		t, err := w.VPS.CreateDevice(context.Background(), d)
 		if err != nil {
 			w.t.Fatalf("make device %d: %v", d.ID, err)
 		}
 		all = append(all, t)
 	}
 	for _, t := range all {
-		if !w.opt.Stopped {
-			w.Succeeds(t)
-		}
+		w.Succeeds(t)
 	}
+}
+
+// guests makes on the backends what the database says is there.
+func (w *World) guests() {
+	w.t.Helper()
+	ctx := context.Background()
+	w.rows(`SELECT d.facility_code, d.ref, v.id, v.bytes FROM device d JOIN attachment a ON a.device_id = d.id JOIN volume v ON v.id = a.volume_id`,
+		nil, func(scan func(...any)) {
+			var code, ref, id string
+			var bytes int64
+			scan(&code, &ref, &id, &bytes)
+			d := w.Drivers[code]
+			err := errors.Join(d.EnsureVM(ctx, backend.VM{Ref: ref}), d.EnsureVolume(ctx, backend.VolumeSpec{ID: id, Bytes: bytes}), d.EnsureAttached(ctx, ref, id))
+			if err != nil {
+				w.t.Fatalf("make guest %s: %v", ref, err)
+			}
+		})
 }
 
 // Start runs the engine, as a server does that has just been started.
@@ -267,6 +361,35 @@ func (w *World) end(crash bool) {
 	<-drained
 	for _, d := range w.Drivers {
 		d.Reopen()
+	}
+}
+
+// KillAtWrite kills the engine ahead of the n-th write (from 1) of the task
+// that do asks for, and starts another one. It reports false, without a kill,
+// if the task ended with fewer writes.
+func (w *World) KillAtWrite(n int, do func() task.Task) bool {
+	w.t.Helper()
+	reached := w.graves.plan(n, w.Dying)
+	id := do().ID
+	limit := time.NewTimer(Patience)
+	defer limit.Stop()
+	for {
+		w.mu.Lock()
+		changed := w.changed
+		w.mu.Unlock()
+		if t, err := w.Tasks.Get(context.Background(), access.Scope{All: true}, id); err != nil || t.State.Ended() {
+			w.graves.plan(0, nil)
+			return false
+		}
+		select {
+		case <-reached:
+			w.Kill()
+			w.Start()
+			return true
+		case <-changed:
+		case <-limit.C:
+			w.t.Fatalf("the task neither ended nor wrote %d times", n)
+		}
 	}
 }
 
