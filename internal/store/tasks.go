@@ -115,6 +115,21 @@ func (t *Tx) PendingIn(ctx context.Context, lane string) ([]task.Task, error) {
 	return t.pendingOf(ctx, "lane", lane)
 }
 
+// PendingKinds is in volume.Tx.
+func (t *Tx) PendingKinds(ctx context.Context, lane string) (map[task.Kind]int, error) {
+	type count struct {
+		kind task.Kind
+		n    int
+	}
+	list, err := all(ctx, t, func(r scanner) (c count, err error) { return c, r.Scan(&c.kind, &c.n) },
+		`SELECT kind, count(*) FROM task WHERE lane = $1 AND state IN `+unfinished+` GROUP BY kind`, lane)
+	out := make(map[task.Kind]int, len(list))
+	for _, c := range list {
+		out[c.kind] = c.n
+	}
+	return out, err
+}
+
 // Cancel asks an unfinished task to end early.
 func (t *Tx) Cancel(ctx context.Context, id string) error {
 	_, err := t.exec(ctx, `UPDATE task SET cancel = TRUE WHERE id = $1 AND state IN `+unfinished, id)

@@ -48,6 +48,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"VolumeScopes", testVolumeScopes},
 		{"Attachment", testAttachment},
 		{"AttachmentRace", testAttachmentRace},
+		{"ReadYourWrites", testReadYourWrites},
 		{"ISOs", testISOs},
 		{"Content", testContent},
 

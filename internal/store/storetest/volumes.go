@@ -177,6 +177,55 @@ func testAttachmentRace(t *testing.T, w *world) {
 	same(t, "generation", w.readVolume(t, "v1").Generation, int64(1))
 }
 
+// testReadYourWrites: what was acknowledged is in every read that begins
+// afterwards, by id and in lists, however many read the same meanwhile.
+func testReadYourWrites(t *testing.T, w *world) {
+	ctx := t.Context()
+	v := w.vol(t, "v1")
+	w.tx(t, func(tx volume.Tx) error { return tx.Attach(ctx, v, dev2) })
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	read := func() (one, listed int64, err error) {
+		got, err := w.Volumes().Get(ctx, only(7), "v1")
+		if err != nil {
+			return 0, 0, err
+		}
+		list, err := w.Volumes().List(ctx, only(7), volume.Filter{DeviceID: new(dev2)})
+		for _, l := range list {
+			if l.ID == "v1" {
+				listed = l.Bytes
+			}
+		}
+		return got.Bytes, listed, err
+	}
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if _, _, err := read(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for n := range int64(100) {
+		v.Bytes = volume.GiB + n
+		w.tx(t, func(tx volume.Tx) error { return tx.PutVolume(ctx, v) })
+		one, listed, err := read()
+		if err != nil || one != v.Bytes || listed != v.Bytes {
+			t.Errorf("wrote %d, read %d and listed %d: %v", v.Bytes, one, listed, err)
+			break
+		}
+	}
+	close(done)
+	wg.Wait()
+}
+
 // testClose: what is asked of a closed database is refused, what was
 // acknowledged before is there.
 func testClose(t *testing.T, w *world) {
