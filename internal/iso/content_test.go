@@ -137,13 +137,12 @@ func TestDeleteFaults(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			opt := worldtest.Options{}
-			if f.short {
-				opt.Deadline = 120 * time.Millisecond
-			}
-			w := newWorld(t, opt)
+			w := newWorld(t, worldtest.Options{})
 			d := w.Drivers["TPA1"]
 			i := ready(t, w, worldtest.Client, "TPA1")
+			if f.short {
+				w.Hurry(120 * time.Millisecond)
+			}
 			f.inject(d.On("DeleteISO"))
 			k, err := w.ISOs.Delete(ctx, mine, i.ID, nil)
 			ended := w.Ended(accepted(t, k, err).ID)
@@ -151,6 +150,7 @@ func TestDeleteFaults(t *testing.T) {
 				t.Fatalf("ended %s: %s %s", ended.State, ended.Reason, ended.Error)
 			}
 			w.Check() // mends the driver
+			w.Hurry(0)
 			if ended.State == task.Done {
 				return
 			}

@@ -149,6 +149,9 @@ func TestQueuedDriveWork(t *testing.T) {
 	next(w.ISOs.Attach(ctx, mine, 1001, b.ID))
 	next(w.ISOs.Delete(ctx, mine, a.ID, nil)) // behind its detach
 	refused(t, w, iso.ErrDeleting, func() (task.Task, error) { return w.ISOs.Attach(ctx, mine, 1002, a.ID) })
+	if k, err := w.Tasks.Get(ctx, mine, all[3].ID); err != nil || k.State != task.Waiting {
+		t.Errorf("the delete is %s, %v", k.State, err)
+	}
 	close(gate)
 	for _, k := range all {
 		w.Succeeds(k)
@@ -243,13 +246,12 @@ func TestDriveFaults(t *testing.T) {
 		for _, f := range faults {
 			t.Run(j.name+"/"+f.name, func(t *testing.T) {
 				t.Parallel()
-				opt := worldtest.Options{}
-				if f.short {
-					opt.Deadline = 120 * time.Millisecond
-				}
-				w := newWorld(t, opt)
+				w := newWorld(t, worldtest.Options{})
 				i := ready(t, w, worldtest.Client, "TPA1")
 				j.setUp(t, w, i.ID)
+				if f.short {
+					w.Hurry(120 * time.Millisecond)
+				}
 				f.inject(w.Drivers["TPA1"].On("SetMedia"))
 				k, err := j.start(w, i.ID)
 				ended := w.Ended(accepted(t, k, err).ID)
@@ -267,6 +269,7 @@ func TestDriveFaults(t *testing.T) {
 func driveSettled(t *testing.T, w *worldtest.World, id, work string, ended task.Task) {
 	t.Helper()
 	w.Check() // mends the driver
+	w.Hurry(0)
 	in := len(read(t, w, id).DeviceIDs) == 1
 	if in != ((work == "attach") == (ended.State == task.Done)) {
 		t.Fatalf("the %s ended %s, the ISO is in the drive: %t", work, ended.State, in)

@@ -38,9 +38,6 @@ func (s *Service) runImport(ctx context.Context, j job) error {
 	default:
 		return task.ErrPrecondition
 	}
-	if j.Task.Cancel { // before this attempt began
-		return task.ErrCancelled
-	}
 	res, err := s.download(ctx, &j)
 	if err != nil {
 		return err

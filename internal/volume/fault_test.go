@@ -105,12 +105,11 @@ func TestDriverFaults(t *testing.T) {
 			for _, f := range faults {
 				t.Run(j.name+"/"+call+"/"+f.name, func(t *testing.T) {
 					t.Parallel()
-					opt := worldtest.Options{}
-					if f.short {
-						opt.Deadline = 120 * time.Millisecond
-					}
-					w := worldtest.New(t, opt)
+					w := worldtest.New(t, worldtest.Options{})
 					id := j.setUp(t, w)
+					if f.short {
+						w.Hurry(120 * time.Millisecond)
+					}
 					f.inject(w.Drivers["TPA1"].On(call))
 					k, err := j.start(w, id)
 					accepted(t, k, err)
@@ -134,6 +133,7 @@ func TestDriverFaults(t *testing.T) {
 func settled(t *testing.T, w *worldtest.World, id, job string, ended task.Task) {
 	t.Helper()
 	w.Drivers["TPA1"].Reset()
+	w.Hurry(0)
 	if w.Count(`SELECT count(*) FROM volume WHERE id = ? AND state = 'discarded'`, id) == 1 {
 		if n := w.Count(`SELECT count(*) FROM service WHERE volume_id = ?`, id); n != 0 {
 			t.Fatal("a discarded volume is charged for")

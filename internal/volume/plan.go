@@ -80,17 +80,9 @@ func CheckSold(sizeGiB int, sold []billing.Price) (billing.Price, error) {
 }
 
 // planned is how many data volumes a device will have once the tasks of its
-// lane have run.
-func planned(attached int, lane []task.Task) int {
-	for _, t := range lane {
-		switch t.Kind {
-		case KindCreate, KindAttach:
-			attached++
-		case KindDelete, KindDetach:
-			attached--
-		}
-	}
-	return attached
+// lane, counted by kind, have run.
+func planned(attached int, lane map[task.Kind]int) int {
+	return attached + lane[KindCreate] + lane[KindAttach] - lane[KindDelete] - lane[KindDetach]
 }
 
 func join(sizes []int) string {

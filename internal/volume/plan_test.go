@@ -116,15 +116,16 @@ func TestCheckSizes(t *testing.T) {
 
 func TestPlanned(t *testing.T) {
 	t.Parallel()
-	kinds := func(k ...task.Kind) (out []task.Task) {
-		for _, k := range k {
-			out = append(out, task.Task{Kind: k})
+	kinds := func(list ...task.Kind) map[task.Kind]int {
+		out := map[task.Kind]int{}
+		for _, k := range list {
+			out[k]++
 		}
 		return out
 	}
 	for i, c := range []struct {
 		now  int
-		lane []task.Task
+		lane map[task.Kind]int
 		want int
 	}{
 		{0, nil, 0},

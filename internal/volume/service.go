@@ -240,7 +240,7 @@ func device(ctx context.Context, tx Tx, scope access.Scope, id int64) (vps.Devic
 }
 
 func checkRoom(ctx context.Context, tx Tx, d vps.Device) error {
-	lane, err := tx.PendingIn(ctx, task.DeviceLane(d.ID))
+	lane, err := tx.PendingKinds(ctx, task.DeviceLane(d.ID))
 	if err != nil {
 		return err
 	}

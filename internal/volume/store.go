@@ -65,6 +65,8 @@ type Tx interface {
 	Pending(ctx context.Context, volumeID string) ([]task.Task, error)
 	// PendingIn returns the unfinished tasks of a lane, oldest first.
 	PendingIn(ctx context.Context, lane string) ([]task.Task, error)
+	// PendingKinds counts the unfinished tasks of a lane by kind.
+	PendingKinds(ctx context.Context, lane string) (map[task.Kind]int, error)
 	Enqueue(ctx context.Context, n task.New) (task.Task, error)
 
 	Prices(ctx context.Context, facilityCode string) ([]billing.Price, error)

@@ -13,7 +13,6 @@ import (
 	"github.com/drivebay/drivebay/internal/event"
 	"github.com/drivebay/drivebay/internal/fault"
 	"github.com/drivebay/drivebay/internal/task"
-	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
 	"github.com/drivebay/drivebay/internal/worldtest"
 )
@@ -56,8 +55,8 @@ func TestCreateDevice(t *testing.T) {
 	if d.ID != 3002 || d.Status != vps.Running || d.VCPU != 2 || d.MemoryMB != 4096 || d.MaxVolumes != 16 || d.Volumes != 0 || d.ISOID != "" {
 		t.Errorf("with defaults: %+v", d)
 	}
-	list, err := w.Volumes.List(ctx, mine, volume.Filter{DeviceID: &d.ID})
-	if err != nil || len(list) != 1 || list[0].Type != volume.Root || list[0].SizeGiB() != 25 || list[0].DeviceID != d.ID || list[0].State != volume.Attached {
+	list, err := w.On(mine, d.ID)
+	if err != nil || len(list) != 1 || list[0].Type != "ROOT" || list[0].SizeGiB() != 25 || list[0].DeviceID != d.ID || list[0].State != "attached" {
 		t.Errorf("its ROOT volume: %+v, %v", list, err)
 	}
 	w.Succeeds(create(t, w, vps.NewDevice{
@@ -164,7 +163,7 @@ func TestWorkWaitsForTheDevice(t *testing.T) {
 	if d, err := w.VPS.Get(ctx, mine, 5000); err != nil || d.Status != vps.Creating {
 		t.Errorf("while it is made: %+v, %v", d, err)
 	}
-	if list, err := w.Volumes.List(ctx, mine, volume.Filter{DeviceID: ptr(int64(5000))}); err != nil || len(list) != 0 {
+	if list, err := w.On(mine, 5000); err != nil || len(list) != 0 {
 		t.Errorf("its volumes while it is made: %+v, %v", list, err)
 	}
 	k, err := w.Volumes.Create(ctx, mine, 5000, 50)
@@ -235,7 +234,7 @@ func hidden(t *testing.T, w *worldtest.World, free string) {
 	for name, err := range map[string]error{
 		"get":     second(w.VPS.Get(ctx, mine, device)),
 		"events":  second(w.VPS.Events(ctx, mine, device, 10)),
-		"volumes": second(w.Volumes.List(ctx, mine, volume.Filter{DeviceID: &device})),
+		"volumes": second(w.On(mine, device)),
 		"create":  second(w.Volumes.Create(ctx, mine, device, 50)),
 		"attach":  second(w.Volumes.Attach(ctx, mine, device, free)),
 		"eject":   second(w.ISOs.Detach(ctx, mine, device)),
@@ -270,7 +269,7 @@ func TestRootDiskLeft(t *testing.T) {
 	if n := w.Count(`SELECT count(*) FROM volume WHERE id = ? AND state = 'creating'`, k.VolumeID); n != 1 {
 		t.Errorf("%d rows for a disk that may be left", n)
 	}
-	if _, err := w.Volumes.Get(ctx, everyone, k.VolumeID); !errors.Is(err, volume.ErrNotFound) {
+	if _, err := w.Volumes.Get(ctx, everyone, k.VolumeID); fault.ReasonOf(err) != "volume_not_found" {
 		t.Errorf("it is shown: %v", err)
 	}
 }
