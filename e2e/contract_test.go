@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // Samples of answers, as the published page has them.
@@ -80,8 +78,7 @@ var samples = []struct {
 func TestSampleRequests(t *testing.T) {
 	needBinary(t)
 	t.Parallel()
-	_, err := exec.LookPath("curl")
-	testneed.Need(t, "curl", err == nil, "curl is not installed")
+	needCurl(t)
 	o := newOrigin(t)
 	link := o.serve("/image.iso", newImage("SAMPLE", 1<<20, true))
 	s := startDemo(t, allow)

@@ -39,9 +39,6 @@ func TestKillFirstStart(t *testing.T) {
 			l := &load{rand: random(t)}
 			for range (rounds(t) + 3) / 4 {
 				s := newServer(t, flags...)
-				if err := os.RemoveAll(s.dir); err != nil { // of the round before
-					t.Fatal(err)
-				}
 				for range 4 {
 					s.start()
 					l.pause(60 * time.Millisecond)
@@ -106,7 +103,7 @@ func newKill(t *testing.T) *kill {
 }
 
 // every is how many rounds pass between two looks at what takes long to see.
-const every = 5
+const every = 10
 
 // round loads the server, kills it and looks at what the next start makes of
 // it.
@@ -135,14 +132,7 @@ func (k *kill) round(n int) {
 // drain waits until nothing is under way, and asks for the accepted tasks.
 func (k *kill) drain() {
 	k.t.Helper()
-	c := open(k.t, k.dir)
-	defer c.db.Close()
-	eventually(k.t, "the end of all tasks", func() bool {
-		k.mustLive()
-		n := rows(c, func(n *int) []any { return []any{n} }, `SELECT count(*) FROM task
-			WHERE client_id IS NOT NULL AND state IN ('waiting', 'ready', 'running')`)
-		return n[0] == 0
-	})
+	k.settle()
 	a, b := k.client(), k.other() // where the new process serves
 	for _, id := range slices.Sorted(maps.Keys(k.accepted)) {
 		c := a

@@ -18,8 +18,8 @@ type charge struct {
 	from, to, at     int64
 }
 
-// checkLedger recomputes what each service must have cost. The server's own
-// arithmetic is not used.
+// checkLedger looks at all services there ever were, and recomputes what each
+// must have cost. The server's own arithmetic is not used.
 func (c *checker) checkLedger() {
 	c.t.Helper()
 	c.none("a charge and its service differ", `SELECT c.id FROM charge c LEFT JOIN service s ON s.id = c.service_id
@@ -33,6 +33,13 @@ func (c *checker) checkLedger() {
 		LEFT JOIN charge c ON c.service_id = s.id AND c.kind IN ('create', 'renew') GROUP BY s.id
 		HAVING count(c.id) <> s.periods OR min(c.from_at) <> s.started_at OR max(c.to_at) <> s.period_end
 			OR sum(c.kind = 'create') <> 1`)
+	c.none("a volume has two services", `SELECT volume_id FROM service GROUP BY volume_id HAVING count(*) > 1`)
+	c.none("a service is neither active nor cancelled", `SELECT id || ' ' || status FROM service
+		WHERE status NOT IN ('active', 'cancelled') OR (status = 'cancelled') <> (cancelled_at IS NOT NULL)`)
+	c.none("a create, resize or delete succeeded and its service does not show it", `
+		SELECT t.id || ' ' || t.kind FROM task t LEFT JOIN service s ON s.volume_id = t.volume_id
+		WHERE t.state = 'done' AND t.kind IN ('volume.create', 'volume.resize', 'volume.delete')
+			AND (s.id IS NULL OR t.kind = 'volume.delete' AND s.status = 'active')`)
 	lines := rows(c, func(k *charge) []any {
 		return []any{&k.service, &k.monthly, &k.kind, &k.task, &k.amount, &k.from, &k.to, &k.at}
 	}, `SELECT s.id, s.monthly_cents, c.kind, c.task_id, c.amount_cents, c.from_at, c.to_at, c.at

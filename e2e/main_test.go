@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 
 // run builds the program, unless nothing here will start it.
 func run(m *testing.M) int {
-	if testing.Short() {
+	if testing.Short() || flag.Lookup("test.fuzzworker").Value.String() == "true" {
 		return m.Run()
 	}
 	dir, err := os.MkdirTemp("", "drivebay-e2e-")

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
@@ -49,8 +48,12 @@ type server struct {
 func newServer(t testing.TB, flags ...string) *server {
 	t.Helper()
 	needBinary(t)
-	dir := filepath.Join(t.ArtifactDir(), "data")
-	s := &server{t: t, dir: dir, log: filepath.Join(t.ArtifactDir(), "server.log")}
+	home, err := os.MkdirTemp(t.ArtifactDir(), "server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(home, "data")
+	s := &server{t: t, dir: dir, log: filepath.Join(home, "server.log")}
 	s.args = append([]string{"serve", "--listen", "127.0.0.1:0", "--data-dir", dir}, flags...)
 	t.Cleanup(func() {
 		s.kill()
@@ -189,6 +192,18 @@ func (s *server) awaitURL() string {
 	return urlPattern.FindString(s.out.await(s.t, s.exited, urlPattern.MatchString))
 }
 
+// settle waits until nothing is under way.
+func (s *server) settle() {
+	s.t.Helper()
+	c := open(s.t, s.dir)
+	defer c.db.Close()
+	eventually(s.t, "the end of all tasks", func() bool {
+		s.mustLive()
+		return rows(c, func(n *int) []any { return []any{n} }, `SELECT count(*) FROM task INDEXED BY task_lane
+			WHERE state IN ('waiting', 'ready', 'running') AND client_id IS NOT NULL`)[0] == 0
+	})
+}
+
 // output keeps what a process says.
 type output struct {
 	mu   sync.Mutex
@@ -238,8 +253,9 @@ func tail(path string, most int64) string {
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.Size() > most {
-		_, _ = f.Seek(-most, io.SeekEnd)
-		_, _ = bufio.NewReader(f).Discard(0)
+		if _, err := f.Seek(-most, io.SeekEnd); err != nil {
+			return err.Error()
+		}
 	}
 	b, err := io.ReadAll(f)
 	if err != nil {

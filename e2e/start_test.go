@@ -148,9 +148,8 @@ func TestGreeting(t *testing.T) {
 
 func needCurl(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("curl"); err != nil {
-		testneed.Need(t, "curl", false, "curl is not installed")
-	}
+	_, err := exec.LookPath("curl")
+	testneed.Need(t, "curl", err == nil, "curl is not installed")
 }
 
 // TestFolderInUse holds that a second process is refused and harms nothing.
