@@ -58,6 +58,7 @@ var helpers = []string{
 
 // inTests names what the test files of a package may import beyond the rest.
 var inTests = map[string][]string{
+	"internal/task":    {"internal/store", "internal/volume", "internal/iso"},
 	"internal/store":   {"internal/backend/local"},
 	"internal/httpapi": {"internal/store"},
 	"internal/app":     {"api"},

@@ -14,10 +14,10 @@ import (
 // Register makes e run the tasks of ISOs.
 func (s *Service) Register(e *task.Engine) {
 	quick := task.Policy{Deadline: cmp.Or(s.Deadline, 10*time.Minute)}
-	e.Register(KindCreate, task.Policy{Deadline: cmp.Or(s.ImportDeadline, 24*time.Hour), MaxFailures: 20}, handler{s, s.runImport, s.failImport})
-	e.Register(KindDelete, quick, handler{s, s.runDelete, s.failDelete})
-	e.Register(KindAttach, quick, handler{s, s.runAttach, s.failAttach})
-	e.Register(KindDetach, quick, handler{s, s.runDetach, s.failDetach})
+	e.Register(KindCreate, task.Policy{Deadline: cmp.Or(s.ImportDeadline, 24*time.Hour), MaxFailures: 20}, s.steps(s.runImport, s.failImport))
+	e.Register(KindDelete, quick, s.steps(s.runDelete, s.failDelete))
+	e.Register(KindAttach, quick, s.steps(s.runAttach, s.failAttach))
+	e.Register(KindDetach, quick, s.steps(s.runDetach, s.failDetach))
 }
 
 // undo bounds one attempt to undo a failed task.
@@ -34,42 +34,16 @@ type job struct {
 	cp     checkpoint // of an import
 }
 
-// handler adapts the steps of one kind to the engine.
-type handler struct {
-	s    *Service
-	run  func(context.Context, job) error
-	fail func(context.Context, job, task.Failure) error
+// steps is the handler of one kind of task.
+func (s *Service) steps(do func(context.Context, job) error, undo func(context.Context, job, task.Failure) error) task.Handler {
+	return task.Steps[job]{Load: s.load, Gone: ErrNotFound, Do: do, Undo: undo}
 }
 
-// Run reads the ISO as it is now and makes one attempt.
-func (h handler) Run(ctx context.Context, r *task.Run) error {
-	j, err := h.s.load(ctx, r)
-	if errors.Is(err, ErrNotFound) {
-		return task.ErrPrecondition.Because(err)
-	}
-	if err != nil {
-		return err
-	}
-	return h.run(ctx, j)
-}
-
-// Fail undoes and ends the task; with the ISO gone there is nothing to undo.
-func (h handler) Fail(ctx context.Context, r *task.Run, f task.Failure) error {
-	j, err := h.s.load(ctx, r)
-	if errors.Is(err, ErrNotFound) {
-		return h.s.end(ctx, j, f)
-	}
-	if err != nil && j.i.ID == "" {
-		return err
-	}
-	return h.fail(ctx, j, f)
-}
-
-// load reads what a job needs. Where only the driver is missing, the rest of
-// the job is filled in.
-func (s *Service) load(ctx context.Context, r *task.Run) (job, error) {
-	j := job{Run: r}
-	err := s.Store.View(ctx, func(tx Tx) (err error) {
+// load reads what a job needs, as task.Steps asks for it: where only the driver
+// is missing, the rest of the job is filled in.
+func (s *Service) load(ctx context.Context, r *task.Run) (j job, read bool, err error) {
+	j = job{Run: r}
+	err = s.Store.View(ctx, func(tx Tx) (err error) {
 		if j.i, err = tx.ISO(ctx, r.Task.ISOID); err != nil {
 			return err
 		}
@@ -79,10 +53,10 @@ func (s *Service) load(ctx context.Context, r *task.Run) (job, error) {
 		return err
 	})
 	if err != nil {
-		return job{Run: r}, err
+		return j, false, err
 	}
 	j.driver, err = s.Drivers.Driver(j.i.FacilityCode)
-	return j, err
+	return j, true, err
 }
 
 // end ends the task without any effect besides.

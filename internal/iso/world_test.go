@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/drivebay/drivebay/internal/access"
@@ -12,13 +13,14 @@ import (
 	"github.com/drivebay/drivebay/internal/fault"
 	"github.com/drivebay/drivebay/internal/iso"
 	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/worldtest"
 )
 
 // A history takes a database of its own, so there are fewer than rapid would
 // make; -rapid.checks still says how many.
 func init() {
-	if err := flag.Set("rapid.checks", "30"); err != nil {
+	if err := flag.Set("rapid.checks", strconv.Itoa(testneed.Rounds(10, 50))); err != nil {
 		panic(err)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +20,7 @@ import (
 	"github.com/drivebay/drivebay/internal/billing"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
 )
@@ -41,10 +41,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const (
-	crashLanes = 4
-	rounds     = "DRIVEBAY_TEST_ROUNDS"
-)
+const crashLanes = 4
 
 // commitForever accepts and finishes tasks. A line "+id" says that a volume
 // and its task were accepted, "-id" that the task was finished with its
@@ -117,17 +114,7 @@ func crashVolume(id string, s volume.State) volume.Volume {
 }
 
 func TestKill(t *testing.T) {
-	n := 10
-	if testing.Short() {
-		n = 3
-	}
-	if text := os.Getenv(rounds); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil {
-			t.Fatalf("%s: %v", rounds, err)
-		}
-	}
-	for range n {
+	for range testneed.Rounds(3, 25) {
 		crashRound(t)
 	}
 }

@@ -5,6 +5,7 @@ package testneed
 import (
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -31,4 +32,23 @@ func Required(name string) bool {
 	return slices.ContainsFunc(strings.Split(os.Getenv(Env), ","), func(s string) bool {
 		return strings.TrimSpace(s) == name
 	})
+}
+
+// RoundsEnv is how often the suites that repeat do so: kills, histories, random
+// requests. A person's run leaves it empty; CI sets it.
+const RoundsEnv = "DRIVEBAY_TEST_ROUNDS"
+
+// Rounds is the number RoundsEnv asks for, at most the given one: each suite
+// says how many it can make in reasonable time. It is otherwise when RoundsEnv
+// is empty, and panics when that is no number above 0.
+func Rounds(otherwise, most int) int {
+	text := os.Getenv(RoundsEnv)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		panic(RoundsEnv + " is no number above 0: " + text)
+	}
+	return min(n, most)
 }

@@ -15,11 +15,11 @@ import (
 // Register makes e run the tasks of volumes.
 func (s *Service) Register(e *task.Engine) {
 	quick := task.Policy{Deadline: cmp.Or(s.Deadline, 10*time.Minute)}
-	e.Register(KindCreate, quick, handler{s, s.runCreate, s.failCreate})
-	e.Register(KindResize, quick, handler{s, s.runResize, s.failResize})
-	e.Register(KindDelete, quick, handler{s, s.runDelete, s.failDelete})
-	e.Register(KindAttach, quick, handler{s, s.runAttach, s.failAttach})
-	e.Register(KindDetach, quick, handler{s, s.runDetach, s.failDetach})
+	e.Register(KindCreate, quick, s.steps(s.runCreate, s.failCreate))
+	e.Register(KindResize, quick, s.steps(s.runResize, s.failResize))
+	e.Register(KindDelete, quick, s.steps(s.runDelete, s.failDelete))
+	e.Register(KindAttach, quick, s.steps(s.runAttach, s.failAttach))
+	e.Register(KindDetach, quick, s.steps(s.runDetach, s.failDetach))
 	e.Register(KindSweep, task.Policy{Every: time.Minute}, sweep{s})
 }
 
@@ -32,46 +32,18 @@ type job struct {
 	args   args
 }
 
-// handler adapts the steps of one kind to the engine.
-type handler struct {
-	s    *Service
-	run  func(context.Context, job) error
-	fail func(context.Context, job, task.Failure) error
+// steps is the handler of one kind of task.
+func (s *Service) steps(do func(context.Context, job) error, undo func(context.Context, job, task.Failure) error) task.Handler {
+	return task.Steps[job]{Load: s.load, Gone: ErrNotFound, Do: do, Undo: undo}
 }
 
-// Run reads the volume as it is now and makes one attempt.
-func (h handler) Run(ctx context.Context, r *task.Run) error {
-	j, err := h.s.load(ctx, r)
-	if errors.Is(err, ErrNotFound) {
-		return task.ErrPrecondition.Because(err)
+// load reads what a job needs, as task.Steps asks for it: where only the driver
+// is missing, the rest of the job is filled in.
+func (s *Service) load(ctx context.Context, r *task.Run) (j job, read bool, err error) {
+	j = job{Run: r}
+	if j.args, err = argsOf(r.Task); err != nil {
+		return j, false, err
 	}
-	if err != nil {
-		return err
-	}
-	return h.run(ctx, j)
-}
-
-// Fail undoes and ends the task; with the volume gone there is nothing to undo.
-func (h handler) Fail(ctx context.Context, r *task.Run, f task.Failure) error {
-	j, err := h.s.load(ctx, r)
-	if errors.Is(err, ErrNotFound) {
-		return h.s.Store.Finish(ctx, r.Lease, f.Outcome(), func(Tx) error { return nil })
-	}
-	if err != nil && j.v.ID == "" {
-		return err
-	}
-	return h.fail(ctx, j, f)
-}
-
-// load reads what a job needs. Where only the driver is missing, the rest of
-// the job is filled in.
-func (s *Service) load(ctx context.Context, r *task.Run) (job, error) {
-	j := job{Run: r}
-	a, err := argsOf(r.Task)
-	if err != nil {
-		return j, err
-	}
-	j.args = a
 	err = s.Store.View(ctx, func(tx Tx) (err error) {
 		if j.v, err = tx.Volume(ctx, r.Task.VolumeID); err != nil {
 			return err
@@ -82,10 +54,10 @@ func (s *Service) load(ctx context.Context, r *task.Run) (job, error) {
 		return err
 	})
 	if err != nil {
-		return job{Run: r}, err
+		return j, false, err
 	}
 	j.driver, err = s.Drivers.Driver(j.v.FacilityCode)
-	return j, err
+	return j, true, err
 }
 
 // fits reports whether the device takes one volume more. The request was

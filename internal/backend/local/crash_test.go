@@ -17,7 +17,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,6 +24,7 @@ import (
 	"testing"
 
 	"github.com/drivebay/drivebay/internal/backend"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // The crash test runs the test binary again as a child that makes random calls
@@ -333,12 +333,7 @@ func part(all backend.View, worker int) backend.View {
 
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
-	rounds := 15
-	if text := os.Getenv("DRIVEBAY_TEST_ROUNDS"); text != "" {
-		n, err := strconv.Atoi(text)
-		ok(t, err)
-		rounds = n
-	}
+	rounds := testneed.Rounds(15, 100)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
