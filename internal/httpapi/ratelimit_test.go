@@ -33,7 +33,7 @@ func (c *clock) add(d time.Duration) {
 }
 
 func limits(w *httptest.ResponseRecorder) string {
-	h := w.Header() // the spelling counts: it is what goes out
+	h := map[string][]string(w.Header()) // the spelling counts: it is what goes out
 	return strings.Join(slices.Concat(h["X-RateLimit-Limit"], h["X-RateLimit-Remaining"], h["X-RateLimit-Reset"]), " ")
 }
 

@@ -14,7 +14,7 @@ var isoCases = map[string]func(*kit){
 		k.ok(err)
 		k.ok(k.d.ImportISO(k.ctx, spec, path))
 		before := k.view()
-		if len(before.ISOs) != 1 || before.ISOs[0] != (backend.ISOView{Key: spec.Key, Bytes: spec.Bytes}) {
+		if len(before.ISOs) != 1 || before.ISOs[0] != backend.ISOView(spec) {
 			k.Fatalf("the driver holds %v", before.ISOs)
 		}
 		again := filepath.Join(k.TempDir(), "again")

@@ -189,7 +189,7 @@ func testWake(t *testing.T, w *world) {
 		w.awake(t, "enqueue", q)
 	}
 	w.enqueue(t, task.New{Lane: "lquick", Queue: task.Imports})
-	k, l := w.claimOne(t, "n/b")
+	_, l := w.claimOne(t, "n/b")
 	check(t, w.Tasks().Retry(ctx, l, w.clock.Now(), false, ""))
 	w.awake(t, "retry", task.Quick)
 	_, l = w.claimOne(t, "n/b")
@@ -198,7 +198,7 @@ func testWake(t *testing.T, w *world) {
 
 	w.enqueue(t, task.New{Lane: "x"})
 	w.awake(t, "enqueue", task.Quick)
-	k, l = w.claimOne(t, "n/b")
+	k, l := w.claimOne(t, "n/b")
 	w.enqueue(t, task.New{Lane: "y", Queue: task.Housework, After: []task.Task{k}})
 	check(t, w.Tasks().Finish(ctx, l, task.Success))
 	w.awake(t, "a finish that lets another lane through", task.Housework)
