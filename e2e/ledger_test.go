@@ -108,7 +108,13 @@ func (c *checker) acceptedPrices() map[string]int64 {
 
 // share is amount times part/whole, rounded half up to the cent. Amounts here
 // are not negative and far below what would overflow.
-func share(amount, part, whole int64) int64 { return (2*amount*part + whole) / (2 * whole) }
+func share(amount, part, whole int64) int64 {
+	n, d := 2*amount*part+whole, 2*whole
+	if q := n / d; n%d >= 0 {
+		return q
+	}
+	return n/d - 1 // of a credit: down, where Go's division goes towards zero
+}
 
 func (c *checker) readJSON(path string, to any) {
 	c.t.Helper()
