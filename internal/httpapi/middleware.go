@@ -85,10 +85,14 @@ func (s *server) finish(c *call, r *http.Request) {
 	if !s.Log.Enabled(r.Context(), level) {
 		return
 	}
-	s.Log.LogAttrs(r.Context(), level, "request",
+	// Made by hand: finding out where this line stands in the source, which
+	// nothing shows, takes longer than the rest.
+	line := slog.NewRecord(c.start.Add(took), level, "request", 0)
+	line.AddAttrs(
 		slog.String("request", c.id), slog.String("method", r.Method), slog.String("path", short(r.URL.Path, 256)),
 		slog.String("operation", name), slog.Int("status", status), slog.Int64("bytes", c.size),
 		slog.Duration("took", took), slog.String("from", c.from.String()), slog.String("key", c.key))
+	_ = s.Log.Handler().Handle(r.Context(), line) // as Logger does: there is nowhere to tell
 }
 
 // short cuts s to at most n bytes, at a rune's start.

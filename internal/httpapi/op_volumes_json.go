@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/go-faster/jx"
@@ -52,7 +53,9 @@ func answerWith(w http.ResponseWriter, encode func(*jx.Writer)) error {
 	e := jx.GetWriter()
 	encode(e)
 	e.RawStr("\n")
-	w.Header()["Content-Type"] = typeJSON
+	h := w.Header()
+	h["Content-Type"] = typeJSON
+	h["Content-Length"] = []string{strconv.Itoa(len(e.Buf))} // else a long answer goes out in chunks
 	w.WriteHeader(http.StatusOK)
 	_, err := w.Write(e.Buf)
 	if cap(e.Buf) <= keptBuffer {
@@ -61,33 +64,46 @@ func answerWith(w http.ResponseWriter, encode func(*jx.Writer)) error {
 	return err
 }
 
-// encodeVolume writes what toVolume gives.
+// encodeVolume writes what toVolume gives. It appends to the buffer itself: a
+// list has some twenty pieces for each volume, and a call for each would take
+// longer than the pieces.
 func encodeVolume(e *jx.Writer, v *volume.Volume, inBytes bool) {
-	e.RawStr(`{"volumeId":`)
-	e.Str(v.ID)
-	e.RawStr(`,"type":`)
-	e.Str(string(v.Type))
-	e.RawStr(`,"size":`)
-	e.Int64(shownSize(*v, inBytes))
-	e.RawStr(`,"sizeBytes":`)
-	e.Int64(v.Bytes)
-	e.RawStr(`,"deviceId":`)
+	member(e, `{"volumeId":`, v.ID)
+	member(e, `,"type":`, string(v.Type))
+	b := append(e.Buf, `,"size":`...)
+	b = strconv.AppendInt(b, shownSize(*v, inBytes), 10)
+	b = append(b, `,"sizeBytes":`...)
+	b = strconv.AppendInt(b, v.Bytes, 10)
+	b = append(b, `,"deviceId":`...)
 	if v.DeviceID == 0 {
-		e.Null()
+		b = append(b, `null`...)
 	} else {
-		e.Int64(v.DeviceID)
+		b = strconv.AppendInt(b, v.DeviceID, 10)
 	}
-	e.RawStr(`,"facilityCode":`)
-	e.Str(v.FacilityCode)
-	e.RawStr(`,"createdAt":"`)
-	e.Buf = inUTC(v.CreatedAt).AppendFormat(e.Buf, time.RFC3339Nano)
-	e.RawStr(`","state":`)
-	e.Str(string(v.State))
-	e.RawStr(`,"monthlyPrice":`)
+	e.Buf = b
+	member(e, `,"facilityCode":`, v.FacilityCode)
+	b = append(e.Buf, `,"createdAt":"`...)
+	e.Buf = append(inUTC(v.CreatedAt).AppendFormat(b, time.RFC3339Nano), '"')
+	member(e, `,"state":`, string(v.State))
+	b = append(e.Buf, `,"monthlyPrice":`...)
 	if v.Type == volume.Root {
-		e.Null()
+		b = append(b, `null`...)
 	} else {
-		e.Buf = v.Monthly.AppendJSON(e.Buf)
+		b = v.Monthly.AppendJSON(b)
 	}
-	e.ObjEnd()
+	e.Buf = append(b, '}')
+}
+
+// member writes a key as it is and its value as a JSON string.
+func member(e *jx.Writer, key, value string) {
+	e.Buf = append(e.Buf, key...)
+	for i := range len(value) {
+		if c := value[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			e.Str(value) // escapes
+			return
+		}
+	}
+	e.Buf = append(e.Buf, '"')
+	e.Buf = append(e.Buf, value...)
+	e.Buf = append(e.Buf, '"')
 }

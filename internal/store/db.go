@@ -50,7 +50,6 @@ type DB struct {
 
 	writeStmts map[string]*sql.Stmt // used by the writer alone
 	readStmts  sync.Map             // query -> *sql.Stmt
-	volumes    *volumeCache
 
 	wake map[task.Queue]chan struct{}
 }
@@ -70,7 +69,7 @@ func Open(ctx context.Context, path string, opt Options) (*DB, error) {
 	}
 	db := &DB{
 		opt: opt, jobs: make(chan *job, 256), closing: make(chan struct{}), done: make(chan struct{}),
-		writeStmts: map[string]*sql.Stmt{}, volumes: newVolumeCache(), wake: map[task.Queue]chan struct{}{},
+		writeStmts: map[string]*sql.Stmt{}, wake: map[task.Queue]chan struct{}{},
 	}
 	for _, q := range []task.Queue{task.Quick, task.Imports, task.Housework} {
 		db.wake[q] = make(chan struct{}, 1)
@@ -166,8 +165,7 @@ type Tx struct {
 	now time.Time // the same for all the transaction writes
 	// wakes are the queues in which a task became ready; signalled after the
 	// commit.
-	wakes   map[task.Queue]bool
-	volumes bool // volumes or attachments were written
+	wakes map[task.Queue]bool
 }
 
 func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {

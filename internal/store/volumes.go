@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/billing"
@@ -33,7 +32,6 @@ func (t *Tx) Volume(ctx context.Context, id string) (volume.Volume, error) {
 
 // PutVolume writes all of v but its attachment and generation.
 func (t *Tx) PutVolume(ctx context.Context, v volume.Volume) error {
-	t.volumes = true
 	_, err := t.exec(ctx, `INSERT INTO volume (id, client_id, facility_code, type, state, bytes, product_id, monthly_cents, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 		ON CONFLICT (id) DO UPDATE SET state = excluded.state, bytes = excluded.bytes, product_id = excluded.product_id,
@@ -44,7 +42,6 @@ func (t *Tx) PutVolume(ctx context.Context, v volume.Volume) error {
 
 // RemoveVolume forgets a volume and its attachment.
 func (t *Tx) RemoveVolume(ctx context.Context, id string) error {
-	t.volumes = true
 	if _, err := t.exec(ctx, `DELETE FROM attachment WHERE volume_id = $1`, id); err != nil {
 		return err
 	}
@@ -54,7 +51,6 @@ func (t *Tx) RemoveVolume(ctx context.Context, id string) error {
 
 // Attach is in volume.Tx.
 func (t *Tx) Attach(ctx context.Context, v volume.Volume, deviceID int64) error {
-	t.volumes = true
 	var generation int64
 	err := t.row(ctx, `UPDATE volume SET generation = generation + 1 WHERE id = $1 AND generation = $2 RETURNING generation`,
 		v.ID, v.Generation).Scan(&generation)
@@ -70,7 +66,6 @@ func (t *Tx) Attach(ctx context.Context, v volume.Volume, deviceID int64) error 
 
 // Detach is in volume.Tx.
 func (t *Tx) Detach(ctx context.Context, v volume.Volume) error {
-	t.volumes = true
 	n, err := t.exec(ctx, `DELETE FROM attachment WHERE volume_id = $1 AND device_id = $2 AND generation = $3`, v.ID, v.DeviceID, v.Generation)
 	if err := one(n, err, volume.ErrStale); err != nil {
 		return err
@@ -93,25 +88,8 @@ func (db *DB) Volumes() Volumes { return Volumes{db} }
 // Volumes keeps volumes.
 type Volumes struct{ db *DB }
 
-// List is in volume.Store. A device's volumes as one client sees them, the
-// hottest read of all, are remembered: callers must not change the list.
+// List is in volume.Store.
 func (s Volumes) List(ctx context.Context, scope access.Scope, f volume.Filter) ([]volume.Volume, error) {
-	if f.DeviceID == nil || f.FacilityCode != nil || scope.All || len(scope.Clients) != 1 {
-		return s.list(ctx, scope, f)
-	}
-	k, now := listKey{device: *f.DeviceID, client: scope.Clients[0]}, time.Now()
-	out, known, ticket := s.db.volumes.list(k, now)
-	if known {
-		return out, nil
-	}
-	out, err := s.list(ctx, scope, f)
-	if err == nil {
-		s.db.volumes.putList(k, out, ticket, now)
-	}
-	return out, err
-}
-
-func (s Volumes) list(ctx context.Context, scope access.Scope, f volume.Filter) ([]volume.Volume, error) {
 	where, args := inScope(scope, "v.client_id", 1)
 	if f.FacilityCode != nil {
 		args = append(args, *f.FacilityCode)
@@ -142,20 +120,11 @@ func newestFirst(a, b volume.Volume) int {
 
 // Get is in volume.Store.
 func (s Volumes) Get(ctx context.Context, scope access.Scope, id string) (volume.Volume, error) {
-	now := time.Now()
-	v, known, ticket := s.db.volumes.get(id, now)
-	if !known {
-		var err error
-		v, err = scanVolume(s.db.reader().row(ctx, selectVolume+`FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id WHERE v.id = $1`, id))
-		if err != nil {
-			return v, missing(err, volume.ErrNotFound)
-		}
-		s.db.volumes.put(v, ticket, now)
-	}
-	if !scope.Covers(v.ClientID) || !v.Exists() {
+	v, err := scanVolume(s.db.reader().row(ctx, selectVolume+`FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id WHERE v.id = $1`, id))
+	if err == nil && (!scope.Covers(v.ClientID) || !v.Exists()) {
 		return volume.Volume{}, volume.ErrNotFound
 	}
-	return v, nil
+	return v, missing(err, volume.ErrNotFound)
 }
 
 // Discarded is in volume.Store.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/drivebay/drivebay/internal/task"
@@ -111,7 +110,7 @@ func (db *DB) batch(first *job) {
 		}
 		jobs = append(jobs, j)
 	}
-	err := db.commit(ctx, jobs)
+	err := db.control(ctx, "COMMIT")
 	if err != nil {
 		db.rollback(ctx)
 	}
@@ -121,17 +120,6 @@ func (db *DB) batch(first *job) {
 		}
 		j.done <- err
 	}
-}
-
-// commit ends the transaction of jobs. What is remembered of volumes goes
-// before anyone can see the change, so that nobody who has seen it is given
-// what was before.
-func (db *DB) commit(ctx context.Context, jobs []*job) error {
-	if slices.ContainsFunc(jobs, func(j *job) bool { return j.tx.volumes }) {
-		db.volumes.shut()
-		defer db.volumes.open()
-	}
-	return db.control(ctx, "COMMIT")
 }
 
 // runInSavepoint runs j so that it can fail without the others. Its own
