@@ -171,7 +171,7 @@ func (b *bench) million() (_ []row, err error) {
 		}
 		servers = append(servers, s)
 		remembered = append(remembered, b.loaded(s.pid, s.addr, s.request("GET", listPath, "")))
-		direct = append(direct, b.loaded(s.pid, s.addr, s.request("GET", directPath, "")))
+		direct = append(direct, b.loaded(s.pid, s.addr, s.request("GET", listPath, "")))
 	}
 	got, err := b.warm(append(remembered, direct...)...)
 	if err != nil {
