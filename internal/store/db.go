@@ -226,8 +226,12 @@ func (r reader) row(ctx context.Context, query string, args ...any) *sql.Row {
 	if err != nil {
 		return r.db.read.QueryRowContext(ctx, query, args...) // has the error in it
 	}
-	return s.QueryRowContext(ctx, args...)
+	return s.QueryRowContext(brief(ctx), args...)
 }
+
+// brief is ctx for a read that ends in no time: one that can be cancelled costs
+// a goroutine to watch it, and a seventh of reading a row.
+func brief(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
 
 func (db *DB) readStmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	if s, ok := db.readStmts.Load(query); ok {
@@ -267,7 +271,7 @@ func (r readTx) row(ctx context.Context, query string, args ...any) *sql.Row {
 	if err != nil {
 		return r.tx.QueryRowContext(ctx, query, args...)
 	}
-	return r.tx.StmtContext(ctx, s).QueryRowContext(ctx, args...)
+	return r.tx.StmtContext(ctx, s).QueryRowContext(brief(ctx), args...)
 }
 
 // translate turns what the engine says into our errors, in this one place.
