@@ -73,6 +73,10 @@ type Driver interface {
 	// Inspect reads one guest. Missing: ErrVMNotFound.
 	Inspect(ctx context.Context, ref string) (VMView, error)
 
+	// InspectVolume reads one volume and which guest has it.
+	// Missing: ErrVolumeNotFound.
+	InspectVolume(ctx context.Context, volumeID string) (VolumeView, error)
+
 	// InspectAll reads everything the driver holds, for reconciliation. It may
 	// be slow and is never called on a request.
 	InspectAll(ctx context.Context) (View, error)
@@ -153,6 +157,7 @@ type View struct {
 type VolumeView struct {
 	ID    string
 	Bytes int64
+	Ref   string // the guest it is connected to, "" when to none
 }
 
 // ISOView is one stored image as it is.

@@ -72,22 +72,53 @@ func (s *Service) runAttach(ctx context.Context, j job) error {
 	if err := j.driver.SetMedia(ctx, j.d.Ref, j.i.SHA256, false); err != nil {
 		return err
 	}
+	return s.attached(ctx, j)
+}
+
+// attached ends an attach whose drive holds the ISO.
+func (s *Service) attached(ctx context.Context, j job) error {
 	return s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
 		return tx.SetDrive(ctx, j.d, j.i.ID)
 	})
 }
 
 // failAttach leaves the drive empty, as it was. A medium whose insertion was
-// not answered is taken out by force: the guest was never told to use it.
+// not answered is taken out by force: the guest was never told to use it. One
+// that cannot be taken out again is attached, as was asked.
 func (s *Service) failAttach(ctx context.Context, j job, f task.Failure) error {
 	if j.driver != nil && j.d.ISOID == "" {
-		undo, cancel := s.undo(ctx)
-		defer cancel()
-		if err := j.driver.SetMedia(undo, j.d.Ref, "", true); err != nil {
-			j.Log.Error("undo attach, medium may still be in the drive", "device", j.d.ID, "error", err)
+		switch in, err := s.media(ctx, j, ""); {
+		case in == j.i.SHA256 && err != nil && (backend.IsPermanent(err) || f.Late):
+			return s.attached(ctx, j)
+		case err != nil && !f.Late:
+			return err
 		}
 	}
 	return s.end(ctx, j, f)
+}
+
+// media makes the drive hold the image with the key, by force, and returns
+// what is in it. When that is not known, it is "unknown"; with an error it is
+// not what it should be.
+func (s *Service) media(ctx context.Context, j job, key string) (in string, err error) {
+	undo, cancel := s.undo(ctx)
+	defer cancel()
+	if err = j.driver.SetMedia(undo, j.d.Ref, key, true); err == nil {
+		return key, nil
+	}
+	vm, unknown := j.driver.Inspect(undo, j.d.Ref)
+	switch {
+	case errors.Is(unknown, backend.ErrVMNotFound):
+		return "", nil
+	case unknown != nil:
+		in = "unknown"
+	case vm.ISOKey == key:
+		return key, nil
+	default:
+		in = vm.ISOKey
+	}
+	j.Log.Error("undo failed task, the drive is not as it was", "device", j.d.ID, "error", err)
+	return in, err
 }
 
 // runDetach ejects the ISO the task was accepted for.
@@ -98,18 +129,25 @@ func (s *Service) runDetach(ctx context.Context, j job) error {
 	if err := j.driver.SetMedia(ctx, j.d.Ref, "", false); err != nil {
 		return err
 	}
+	return s.detached(ctx, j)
+}
+
+// detached ends a detach whose drive is empty.
+func (s *Service) detached(ctx context.Context, j job) error {
 	return s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
 		return tx.SetDrive(ctx, j.d, "")
 	})
 }
 
-// failDetach leaves the ISO in the drive, as it was.
+// failDetach leaves the ISO in the drive, as it was. Where that cannot be, it
+// is detached, as was asked.
 func (s *Service) failDetach(ctx context.Context, j job, f task.Failure) error {
 	if j.driver != nil && j.d.ISOID == j.i.ID {
-		undo, cancel := s.undo(ctx)
-		defer cancel()
-		if err := j.driver.SetMedia(undo, j.d.Ref, j.i.SHA256, true); err != nil {
-			j.Log.Error("undo detach, medium may be out of the drive", "device", j.d.ID, "error", err)
+		switch in, err := s.media(ctx, j, j.i.SHA256); {
+		case in == "" && (err == nil || backend.IsPermanent(err) || f.Late):
+			return s.detached(ctx, j)
+		case err != nil && !f.Late:
+			return err
 		}
 	}
 	return s.end(ctx, j, f)

@@ -32,6 +32,9 @@ type Failure struct {
 	Reason    fault.Reason
 	Text      string
 	Permanent bool
+	// Late: the task's time or its tries are over, so this is the last word
+	// even where an undo would like to look once more.
+	Late bool
 }
 
 // Outcome is the end that says f.

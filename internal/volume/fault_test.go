@@ -266,7 +266,7 @@ func TestKillWhileUndoing(t *testing.T) {
 		{0, "EnsureAttached", "EnsureDetached"},
 		{0, "EnsureAttached", "DeleteVolume"},
 		{3, "DeleteVolume", "EnsureAttached"},
-		{3, "DeleteVolume", "GrowVolume"},
+		{3, "DeleteVolume", "InspectVolume"},
 		{5, "EnsureAttached", "EnsureDetached"},
 		{6, "EnsureDetached", "EnsureAttached"},
 	} {
@@ -349,8 +349,33 @@ func TestGuestHolds(t *testing.T) {
 	w.Check()
 }
 
+// Where the undoing fails too, nothing is guessed: it is done again.
+func TestUndoFails(t *testing.T) {
+	t.Parallel()
+	undo := []string{"InspectVolume", "Inspect", "EnsureAttached", "EnsureDetached", "GrowVolume", "DeleteVolume"}
+	for _, j := range jobs {
+		for _, call := range j.calls {
+			for _, broken := range undo {
+				for name, refused := range map[string]error{"refused": deny, "cut": errCut} {
+					t.Run(j.name+"/"+call+"/"+broken+" "+name, func(t *testing.T) {
+						t.Parallel()
+						w := worldtest.New(t, worldtest.Options{})
+						id := j.setUp(t, w)
+						w.Drivers["TPA1"].On(call).Lose(deny, 1)
+						w.Drivers["TPA1"].On("Inspect").Fail(refused, 1)
+						w.Drivers["TPA1"].On(broken).Fail(refused, 1)
+						k, err := j.start(w, id)
+						accepted(t, k, err)
+						settled(t, w, k.VolumeID, j.name, w.Ended(k.ID))
+					})
+				}
+			}
+		}
+	}
+}
+
 // A guest that got a disk without an answer, and could not be asked to give it
-// back, does not keep the volume from being used elsewhere or deleted.
+// back until the time was over, does not keep the volume from being used elsewhere or deleted.
 func TestLeftInGuest(t *testing.T) {
 	t.Parallel()
 	for name, next := range map[string]func(w *worldtest.World, id string) (task.Task, error){
@@ -364,11 +389,14 @@ func TestLeftInGuest(t *testing.T) {
 			w := worldtest.New(t, worldtest.Options{})
 			d := w.Drivers["TPA1"]
 			id := madeFree(t, w, 1001, 50)
-			d.On("EnsureAttached").Lose(deny, 1)
-			d.On("EnsureDetached").Fail(errCut, 1)
+			d.On("EnsureAttached").Lose(deny, 0)
+			d.On("EnsureDetached").Fail(errCut, 0)
+			d.On("Inspect").Fail(errCut, 0)
+			w.Hurry(120 * time.Millisecond)
 			k, err := w.Volumes.Attach(ctx, mine, 1002, id)
-			w.Fails(accepted(t, k, err), "denied")
+			w.Fails(accepted(t, k, err), "deadline_exceeded")
 			d.Reset()
+			w.Hurry(0)
 			k, err = next(w, id)
 			w.Succeeds(accepted(t, k, err))
 			w.Check()

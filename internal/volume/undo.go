@@ -14,7 +14,9 @@ import (
 
 // A task that fails may have had its effect all the same, with the answer lost
 // on the way. So what fails here looks at the storage first: it puts back what
-// can be put back, and completes what cannot.
+// can be put back, and completes what cannot. Where the storage does not even
+// let itself be looked at, nothing is guessed: the task comes back, and only
+// when its time is over does the row stand as it is.
 
 // undo bounds one attempt to undo a failed task.
 func (s *Service) undo(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -56,14 +58,18 @@ func (s *Service) failResize(ctx context.Context, j job, f task.Failure) error {
 	if j.driver != nil && j.v.State == Resizing {
 		undo, cancel := s.undo(ctx)
 		defer cancel()
-		err := j.driver.GrowVolume(undo, j.v.ID, j.v.Bytes)
-		if errors.Is(err, backend.ErrShrink) { // it has grown; perhaps even further, in an older task
-			if err = j.driver.GrowVolume(undo, j.v.ID, int64(j.args.SizeGiB)*GiB); !errors.Is(err, backend.ErrShrink) {
-				return s.grown(ctx, j)
+		wanted := int64(j.args.SizeGiB) * GiB
+		disk, err := j.driver.InspectVolume(undo, j.v.ID)
+		if err == nil && disk.Bytes > j.v.Bytes && disk.Bytes < wanted { // an older task's, perhaps
+			if err = j.driver.GrowVolume(undo, j.v.ID, wanted); err == nil {
+				disk.Bytes = wanted
 			}
 		}
-		if err != nil {
-			j.Log.Error("look at disk after a failed resize", "volume", j.v.ID, "error", err)
+		if err == nil && disk.Bytes == wanted {
+			return s.grown(ctx, j)
+		}
+		if err := again(j, f, err); err != nil {
+			return err
 		}
 	}
 	return s.failBack(ctx, j, f)
@@ -75,12 +81,18 @@ func (s *Service) failDelete(ctx context.Context, j job, f task.Failure) error {
 	if j.driver != nil && j.v.State == Deleting {
 		undo, cancel := s.undo(ctx)
 		defer cancel()
-		// Asking for the size it has changes nothing and tells whether it is there.
-		if err := j.driver.GrowVolume(undo, j.v.ID, j.v.Bytes); errors.Is(err, backend.ErrVolumeNotFound) {
+		_, err := j.driver.InspectVolume(undo, j.v.ID)
+		if errors.Is(err, backend.ErrVolumeNotFound) {
 			return s.gone(ctx, j)
 		}
-		if !s.reconnect(undo, j) {
-			return s.letGo(ctx, j, f)
+		if err == nil {
+			var lost bool
+			if lost, err = reconnect(undo, j); lost {
+				return s.letGo(ctx, j, f)
+			}
+		}
+		if err := again(j, f, err); err != nil {
+			return err
 		}
 	}
 	return s.failBack(ctx, j, f)
@@ -94,11 +106,17 @@ func (s *Service) failAttach(ctx context.Context, j job, f task.Failure) error {
 		undo, cancel := s.undo(ctx)
 		defer cancel()
 		err := j.driver.EnsureDetached(undo, j.d.Ref, j.v.ID, backend.DetachOptions{})
-		if errors.Is(err, backend.ErrGuestDidNotRelease) && j.v.Exists() {
-			return s.attached(ctx, j)
-		}
 		if err != nil {
-			j.Log.Error("undo attach, volume may still be connected", "volume", j.v.ID, "error", err)
+			has, unknown := connected(undo, j)
+			switch known := unknown == nil; {
+			case known && has && j.v.Exists() && (backend.IsPermanent(err) || f.Late):
+				return s.attached(ctx, j)
+			case known && !has:
+				err = nil
+			}
+		}
+		if err := again(j, f, err); err != nil {
+			return err
 		}
 	}
 	return s.failBack(ctx, j, f)
@@ -110,25 +128,57 @@ func (s *Service) failDetach(ctx context.Context, j job, f task.Failure) error {
 	if j.driver != nil && j.v.Exists() && j.v.DeviceID != 0 && j.v.DeviceID == j.Task.DeviceID {
 		undo, cancel := s.undo(ctx)
 		defer cancel()
-		if !s.reconnect(undo, j) {
+		lost, err := reconnect(undo, j)
+		if lost {
 			return s.detached(ctx, j)
+		}
+		if err := again(j, f, err); err != nil {
+			return err
 		}
 	}
 	return s.failBack(ctx, j, f)
 }
 
+// again hands on what could not be found out or put back, so that the task
+// comes back and tries once more; nil when its time is over.
+func again(j job, f task.Failure, err error) error {
+	if err == nil {
+		return nil
+	}
+	j.Log.Error("undo failed task", "volume", j.v.ID, "late", f.Late, "error", err)
+	if f.Late {
+		return nil
+	}
+	return err
+}
+
 // reconnect gives the guest back what the volume's row says it has. It reports
-// false if that can never be. When it is not known, the row stands: connecting
-// can be repeated, and detaching or deleting finds nothing to do.
-func (s *Service) reconnect(ctx context.Context, j job) bool {
+// lost if that can never be; with an error neither is known.
+func reconnect(ctx context.Context, j job) (lost bool, err error) {
 	if j.v.DeviceID == 0 {
-		return true
+		return false, nil
 	}
-	err := j.driver.EnsureAttached(ctx, j.d.Ref, j.v.ID)
-	if err != nil {
-		j.Log.Error("connect volume again after a failed task", "volume", j.v.ID, "error", err)
+	if err = j.driver.EnsureAttached(ctx, j.d.Ref, j.v.ID); err == nil {
+		return false, nil
 	}
-	return !backend.IsPermanent(err)
+	switch has, unknown := connected(ctx, j); {
+	case unknown != nil:
+		return false, err
+	case has:
+		return false, nil
+	case backend.IsPermanent(err):
+		return true, nil
+	}
+	return false, err
+}
+
+// connected reports whether the guest of the task has the volume.
+func connected(ctx context.Context, j job) (bool, error) {
+	vm, err := j.driver.Inspect(ctx, j.d.Ref)
+	if errors.Is(err, backend.ErrVMNotFound) {
+		return false, nil
+	}
+	return slices.Contains(vm.VolumeIDs, j.v.ID), err
 }
 
 // letGo ends a failed delete of a volume that its guest has lost.
@@ -168,22 +218,16 @@ func remove(ctx context.Context, d backend.Driver, volumeID string) error {
 	return d.DeleteVolume(ctx, volumeID)
 }
 
-// unhook disconnects a volume from whatever guest has it. It looks at
-// everything there is, so it is for what should not happen.
+// unhook disconnects a volume from whatever guest has it.
 func unhook(ctx context.Context, d backend.Driver, volumeID string) error {
-	all, err := d.InspectAll(ctx)
-	if err != nil {
+	v, err := d.InspectVolume(ctx, volumeID)
+	switch {
+	case errors.Is(err, backend.ErrVolumeNotFound):
+		return nil
+	case err != nil || v.Ref == "":
 		return err
 	}
-	for _, vm := range all.VMs {
-		if !slices.Contains(vm.VolumeIDs, volumeID) {
-			continue
-		}
-		if err := d.EnsureDetached(ctx, vm.Ref, volumeID, backend.DetachOptions{}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return d.EnsureDetached(ctx, v.Ref, volumeID, backend.DetachOptions{})
 }
 
 // sweep removes what failed creates left on the storage.

@@ -91,7 +91,12 @@ var powerCases = map[string]func(*kit){
 			k.Fatalf("the driver does not list everything: %+v", all)
 		}
 		alone := all
-		alone.VMs = nil
+		alone.VMs, alone.Volumes = nil, nil
+		for _, v := range all.Volumes {
+			one, err := k.d.InspectVolume(k.ctx, v.ID)
+			k.ok(err)
+			alone.Volumes = append(alone.Volumes, one)
+		}
 		for _, v := range all.VMs {
 			alone.VMs = append(alone.VMs, k.inspect(v.Ref))
 		}
@@ -99,6 +104,28 @@ var powerCases = map[string]func(*kit){
 		k.sorted(all)
 		_, err := k.d.Inspect(k.ctx, missingID)
 		k.is(err, backend.ErrVMNotFound)
+	},
+	"InspectVolume": func(k *kit) {
+		ref, id := k.vm(), k.volume()
+		read := func(want backend.VolumeView) {
+			k.Helper()
+			got, err := k.d.InspectVolume(k.ctx, id)
+			k.ok(err)
+			if got != want {
+				k.Fatalf("read %+v, want %+v", got, want)
+			}
+		}
+		read(backend.VolumeView{ID: id, Bytes: volumeBytes})
+		k.ok(k.d.EnsureAttached(k.ctx, ref, id))
+		k.ok(k.d.GrowVolume(k.ctx, id, 2*volumeBytes))
+		read(backend.VolumeView{ID: id, Bytes: 2 * volumeBytes, Ref: ref})
+		k.ok(k.detach(ref, id))
+		read(backend.VolumeView{ID: id, Bytes: 2 * volumeBytes})
+		k.ok(k.d.DeleteVolume(k.ctx, id))
+		_, err := k.d.InspectVolume(k.ctx, id)
+		k.is(err, backend.ErrVolumeNotFound)
+		_, err = k.d.InspectVolume(k.ctx, "../x")
+		k.is(err, backend.ErrInvalid)
 	},
 }
 

@@ -200,6 +200,29 @@ func (d *Driver) Inspect(ctx context.Context, ref string) (view backend.VMView, 
 	return view, err
 }
 
+// InspectVolume implements backend.Driver.
+func (d *Driver) InspectVolume(ctx context.Context, volumeID string) (view backend.VolumeView, err error) {
+	err = d.do(ctx, Call{Method: "InspectVolume", VolumeID: volumeID}, func(context.Context) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if _, ok := d.volumes[volumeID]; !ok {
+			return backend.ErrVolumeNotFound
+		}
+		view = d.volume(volumeID)
+		return nil
+	})
+	return view, err
+}
+
+// volume is one volume as it is. The caller holds mu.
+func (d *Driver) volume(id string) backend.VolumeView {
+	view := backend.VolumeView{ID: id, Bytes: d.volumes[id]}
+	if v := d.holder(id); v != nil {
+		view.Ref = v.spec.Ref
+	}
+	return view
+}
+
 // InspectAll implements backend.Driver.
 func (d *Driver) InspectAll(ctx context.Context) (all backend.View, err error) {
 	err = d.do(ctx, Call{Method: "InspectAll"}, func(context.Context) error {
@@ -209,7 +232,7 @@ func (d *Driver) InspectAll(ctx context.Context) (all backend.View, err error) {
 			all.VMs = append(all.VMs, d.vms[ref].view())
 		}
 		for _, id := range sortedKeys(d.volumes) {
-			all.Volumes = append(all.Volumes, backend.VolumeView{ID: id, Bytes: d.volumes[id]})
+			all.Volumes = append(all.Volumes, d.volume(id))
 		}
 		for _, key := range sortedKeys(d.isos) {
 			all.ISOs = append(all.ISOs, backend.ISOView{Key: key, Bytes: d.isos[key]})

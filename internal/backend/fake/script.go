@@ -49,7 +49,7 @@ func (c Call) valid() bool {
 	switch c.Method {
 	case "EnsureVM", "Power", "Inspect":
 		return backend.ValidID(c.Ref)
-	case "EnsureVolume", "GrowVolume", "DeleteVolume":
+	case "EnsureVolume", "GrowVolume", "DeleteVolume", "InspectVolume":
 		return backend.ValidID(c.VolumeID)
 	case "EnsureAttached", "EnsureDetached":
 		return backend.ValidID(c.Ref) && backend.ValidID(c.VolumeID)

@@ -300,7 +300,7 @@ func (m model) view() backend.View {
 		all.VMs = append(all.VMs, v)
 	}
 	for _, id := range slices.Sorted(maps.Keys(m.bytes)) {
-		all.Volumes = append(all.Volumes, backend.VolumeView{ID: id, Bytes: m.bytes[id]})
+		all.Volumes = append(all.Volumes, backend.VolumeView{ID: id, Bytes: m.bytes[id], Ref: m.holder[id]})
 	}
 	for _, key := range slices.Sorted(maps.Keys(m.images)) {
 		all.ISOs = append(all.ISOs, backend.ISOView{Key: key, Bytes: m.images[key]})

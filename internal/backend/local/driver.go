@@ -193,6 +193,26 @@ func (d *Driver) Inspect(ctx context.Context, ref string) (backend.VMView, error
 	return g.view(), nil
 }
 
+// InspectVolume implements backend.Driver. It waits for no other call.
+func (d *Driver) InspectVolume(ctx context.Context, volumeID string) (backend.VolumeView, error) {
+	if !backend.ValidID(volumeID) {
+		return backend.VolumeView{}, backend.ErrInvalid
+	}
+	leave, err := d.enter(ctx)
+	if err != nil {
+		return backend.VolumeView{}, err
+	}
+	defer leave()
+	bytes, there, err := fileLen(d.volumes.file(volumeFile(volumeID)))
+	switch {
+	case err != nil:
+		return backend.VolumeView{}, ioError("look at volume "+volumeID, err)
+	case !there:
+		return backend.VolumeView{}, backend.ErrVolumeNotFound
+	}
+	return backend.VolumeView{ID: volumeID, Bytes: bytes, Ref: d.holder(volumeID)}, nil
+}
+
 // InspectAll implements backend.Driver. A call that runs meanwhile may be in it
 // or not.
 func (d *Driver) InspectAll(ctx context.Context) (backend.View, error) {
@@ -204,7 +224,7 @@ func (d *Driver) InspectAll(ctx context.Context) (backend.View, error) {
 	var all backend.View
 	err = d.volumes.each(ctx, ".raw", func(id string, bytes int64) {
 		if backend.ValidID(id) {
-			all.Volumes = append(all.Volumes, backend.VolumeView{ID: id, Bytes: bytes})
+			all.Volumes = append(all.Volumes, backend.VolumeView{ID: id, Bytes: bytes, Ref: d.holder(id)})
 		}
 	})
 	if err != nil {
