@@ -58,6 +58,12 @@ type DB struct {
 // synchronous FULL: a commit that was acknowledged survives power loss.
 var pragmas = []string{"journal_mode(WAL)", "busy_timeout(10000)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)"}
 
+// readPragmas are those of the reading connections besides. They read the file
+// through memory: a third less time for a list, and no more of it among a
+// million rows. Only reading is so: a disk that fails under a write is an
+// error, under a mapped page it ends the process.
+const readPragmas = "_pragma=query_only(1)&_pragma=mmap_size(1073741824)"
+
 // Open opens the SQLite database at path, makes it if it is not there, and
 // brings its schema up to date. A schema newer than this program is refused.
 func Open(ctx context.Context, path string, opt Options) (*DB, error) {
@@ -85,7 +91,7 @@ func Open(ctx context.Context, path string, opt Options) (*DB, error) {
 	if err := migrate(ctx, db.write); err != nil {
 		return nil, errors.Join(err, db.write.Close())
 	}
-	if db.read, err = sql.Open("sqlite", dsn(path, "_pragma=query_only(1)")); err != nil {
+	if db.read, err = sql.Open("sqlite", dsn(path, readPragmas)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.write.Close())
 	}
 	db.read.SetMaxOpenConns(8)
