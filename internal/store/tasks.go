@@ -42,6 +42,9 @@ func (t *Tx) Enqueue(ctx context.Context, n task.New) (task.Task, error) {
 			return task.Task{}, fmt.Errorf("encode task arguments: %w", err)
 		}
 	}
+	if err := t.own(ctx, n.ClientID); err != nil {
+		return task.Task{}, err
+	}
 	runAt := t.now
 	if !n.RunAt.IsZero() {
 		runAt = n.RunAt
@@ -72,7 +75,7 @@ func (t *Tx) Enqueue(ctx context.Context, n task.New) (task.Task, error) {
 		}
 	}
 	if state == task.Ready {
-		t.wakes[n.Queue] = true
+		t.changes.ready[n.Queue] = true
 	}
 	return out, t.taskEvent(ctx, out, event.Scheduled, event.Info, "")
 }
@@ -191,7 +194,7 @@ func (t *Tx) promote(ctx context.Context, lane string) error {
 			AND state = 'waiting' AND NOT EXISTS (SELECT 1 FROM task_after a WHERE a.seq = task.seq)
 		RETURNING queue`, lane).Scan(&q)
 	if err == nil {
-		t.wakes[q] = true
+		t.changes.ready[q] = true
 	}
 	return missing(err, nil)
 }
@@ -214,10 +217,11 @@ func (s Tasks) Claim(ctx context.Context, q task.Queue, owner string, ttl time.D
 	var out []task.Task
 	err = s.db.tx(ctx, func(t *Tx) error {
 		now := t.now.UnixMicro()
-		out, err = all(ctx, t, scanTask, `UPDATE task SET state = 'running', owner = $1, attempt = attempt + 1, lease_until = $2,
+		out, err = all(ctx, t, scanTask, `WITH due AS MATERIALIZED (
+				SELECT seq FROM task WHERE queue = $4 AND state = 'ready' AND run_at <= $3 ORDER BY run_at, seq LIMIT $5`+t.skipLocked()+`)
+			UPDATE task SET state = 'running', owner = $1, attempt = attempt + 1, lease_until = $2,
 				started_at = coalesce(started_at, $3), updated_at = $3
-			WHERE seq IN (SELECT seq FROM task WHERE queue = $4 AND state = 'ready' AND run_at <= $3 ORDER BY run_at, seq LIMIT $5)
-			RETURNING `+taskColumns, owner, now+ttl.Microseconds(), now, q, limit)
+			WHERE seq IN (SELECT seq FROM due) RETURNING `+taskColumns, owner, now+ttl.Microseconds(), now, q, limit)
 		if err != nil {
 			return err
 		}
@@ -277,7 +281,7 @@ func (s Tasks) giveBack(ctx context.Context, query string, arg any) (n int, err 
 	err = s.db.tx(ctx, func(t *Tx) error {
 		queues, err := all(ctx, t, func(r scanner) (q task.Queue, err error) { return q, r.Scan(&q) }, query, t.now.UnixMicro(), arg)
 		for _, q := range queues {
-			t.wakes[q] = true
+			t.changes.ready[q] = true
 		}
 		n = len(queues)
 		return err
@@ -319,7 +323,7 @@ func (s Tasks) Retry(ctx context.Context, l task.Lease, runAt time.Time, failed 
 			WHERE id = $1 AND owner = $2 AND attempt = $3 AND state = 'running' RETURNING queue`,
 			l.TaskID, l.Owner, l.Attempt, runAt.UnixMicro(), failed, why, t.now.UnixMicro()).Scan(&q)
 		if err == nil {
-			t.wakes[q] = true
+			t.changes.ready[q] = true
 		}
 		return missing(err, task.ErrLeaseLost)
 	})
@@ -327,12 +331,15 @@ func (s Tasks) Retry(ctx context.Context, l task.Lease, runAt time.Time, failed 
 
 // Finish is in task.Store.
 func (s Tasks) Finish(ctx context.Context, l task.Lease, o task.Outcome) error {
-	return s.db.tx(ctx, func(t *Tx) error { return t.finish(ctx, l, o) })
+	return s.db.finishWith(ctx, l, o, func(*Tx) error { return nil })
 }
 
 // Ensure is in task.Store.
 func (s Tasks) Ensure(ctx context.Context, n task.New) error {
 	return s.db.tx(ctx, func(t *Tx) error {
+		if err := t.own(ctx, n.ClientID); err != nil {
+			return err
+		}
 		pending, err := t.PendingIn(ctx, n.Lane)
 		if err != nil || len(pending) > 0 {
 			return err
@@ -349,6 +356,9 @@ func (s Tasks) Wake(q task.Queue) <-chan struct{} { return s.db.wake[q] }
 // lease still holds.
 func (db *DB) step(ctx context.Context, l task.Lease, fn func(*Tx) error) error {
 	return db.tx(ctx, func(t *Tx) error {
+		if err := t.ownerOf(ctx, `FROM task WHERE id = $1`, l.TaskID); err != nil {
+			return err
+		}
 		if err := t.held(ctx, l); err != nil {
 			return err
 		}
@@ -359,6 +369,9 @@ func (db *DB) step(ctx context.Context, l task.Lease, fn func(*Tx) error) error 
 // finishWith ends a task together with its effect; ending it checks the lease.
 func (db *DB) finishWith(ctx context.Context, l task.Lease, o task.Outcome, fn func(*Tx) error) error {
 	return db.tx(ctx, func(t *Tx) error {
+		if err := t.ownerOf(ctx, `FROM task WHERE id = $1`, l.TaskID); err != nil {
+			return err
+		}
 		if err := fn(t); err != nil {
 			return err
 		}

@@ -26,6 +26,9 @@ func scanVolume(r scanner) (v volume.Volume, err error) {
 
 // Volume returns a volume in any state. volume.ErrNotFound.
 func (t *Tx) Volume(ctx context.Context, id string) (volume.Volume, error) {
+	if err := t.ownerOf(ctx, `FROM volume WHERE id = $1`, id); err != nil {
+		return volume.Volume{}, err
+	}
 	v, err := scanVolume(t.row(ctx, selectVolume+`FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id WHERE v.id = $1`, id))
 	return v, missing(err, volume.ErrNotFound)
 }

@@ -32,6 +32,31 @@ CREATE TABLE api_key (
 ) STRICT;
 CREATE INDEX api_key_client ON api_key (client_id, id);
 
+CREATE TABLE iso (
+    id            TEXT PRIMARY KEY,
+    client_id     INTEGER NOT NULL REFERENCES client (id),
+    facility_code TEXT NOT NULL REFERENCES facility (code),
+    name          TEXT NOT NULL,
+    description   TEXT NOT NULL,
+    url           TEXT NOT NULL,
+    checksum      TEXT NOT NULL,
+    bootable      INTEGER NOT NULL,
+    state         TEXT NOT NULL,
+    before_state  TEXT NOT NULL,
+    done_bytes    INTEGER NOT NULL,
+    size_bytes    INTEGER NOT NULL,
+    sha256        TEXT,
+    label         TEXT NOT NULL,
+    bios          INTEGER NOT NULL,
+    uefi          INTEGER NOT NULL,
+    reason        TEXT NOT NULL,
+    error         TEXT NOT NULL,
+    task_id       TEXT NOT NULL,
+    created_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX iso_place ON iso (facility_code, client_id, created_at, id);
+CREATE INDEX iso_content_share ON iso (sha256, facility_code) WHERE sha256 IS NOT NULL;
+
 CREATE TABLE device (
     id             INTEGER PRIMARY KEY,
     client_id      INTEGER NOT NULL REFERENCES client (id),
@@ -80,31 +105,6 @@ CREATE TABLE attachment (
     generation INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attachment_device ON attachment (device_id);
-
-CREATE TABLE iso (
-    id            TEXT PRIMARY KEY,
-    client_id     INTEGER NOT NULL REFERENCES client (id),
-    facility_code TEXT NOT NULL REFERENCES facility (code),
-    name          TEXT NOT NULL,
-    description   TEXT NOT NULL,
-    url           TEXT NOT NULL,
-    checksum      TEXT NOT NULL,
-    bootable      INTEGER NOT NULL,
-    state         TEXT NOT NULL,
-    before_state  TEXT NOT NULL,
-    done_bytes    INTEGER NOT NULL,
-    size_bytes    INTEGER NOT NULL,
-    sha256        TEXT,
-    label         TEXT NOT NULL,
-    bios          INTEGER NOT NULL,
-    uefi          INTEGER NOT NULL,
-    reason        TEXT NOT NULL,
-    error         TEXT NOT NULL,
-    task_id       TEXT NOT NULL,
-    created_at    INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX iso_place ON iso (facility_code, client_id, created_at, id);
-CREATE INDEX iso_content_share ON iso (sha256, facility_code) WHERE sha256 IS NOT NULL;
 
 CREATE TABLE iso_content (
     facility_code TEXT NOT NULL REFERENCES facility (code),
