@@ -11,7 +11,7 @@ import (
 // in edge: a new one has to be given its place before it is used.
 var levels = [][]string{
 	{"internal/fault", "internal/config", "internal/testneed", "internal/archtest", "api"},
-	{"internal/fieldmask", "internal/fetch", "internal/backend", "internal/isoimage", "internal/event"},
+	{"internal/fieldmask", "internal/fetch", "internal/backend", "internal/isoimage", "internal/event", "internal/pgtest"},
 	{"internal/backend/local", "internal/backend/libvirt", "internal/backend/fake", "internal/backend/backendtest"},
 	{"internal/access", "internal/vps", "internal/billing", "internal/task", "internal/webhook"},
 	{"internal/volume", "internal/iso"},
@@ -52,7 +52,7 @@ var reserved = map[string][]string{
 
 // helpers are for tests: only test files import them, and one another.
 var helpers = []string{
-	"internal/testneed", "internal/archtest", "internal/worldtest", "internal/store/storetest",
+	"internal/testneed", "internal/pgtest", "internal/archtest", "internal/worldtest", "internal/store/storetest",
 	"internal/backend/fake", "internal/backend/backendtest",
 }
 
@@ -95,7 +95,7 @@ func forbidden(from, to string, inTest bool) string {
 		return from + " is not in the import map; give it a place"
 	case !known(to):
 		return to + " is not in the import map; give it a place"
-	case inTest && to == "internal/testneed":
+	case inTest && (to == "internal/testneed" || to == "internal/pgtest"):
 		return ""
 	}
 	if allowed, ok := edge[from]; ok {

@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/drivebay/drivebay/internal/backend"
 )
 
 // Config sets up an Engine. Zero durations get the defaults.
@@ -171,7 +173,11 @@ func (e *Engine) begin(ctx context.Context, t Task, release func()) {
 	r.progress = Progress{Percent: t.Progress, Message: t.Message}
 	// The run is not a child of ctx: at a stop it is cancelled with a cause
 	// and still needs a live context to undo its work and give its task back.
-	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
+	base := context.WithoutCancel(ctx)
+	if t.ClientID != 0 { // the server's own work is in no order with that of clients
+		base = backend.WithFence(base, backend.Fence{Task: t.Seq, Attempt: t.Attempt})
+	}
+	held, lose := context.WithCancelCause(base)
 	runCtx, cancel := context.WithCancelCause(held)
 	r.held, r.lose, r.cancel = held, lose, cancel
 	if t.Cancel { // asked for while it waited
@@ -235,7 +241,7 @@ func (e *Engine) attempt(ctx context.Context, r *Run) string {
 // settle decides what becomes of a task whose attempt ended with err.
 func (e *Engine) settle(r *Run, p Policy, h Handler, err error) string {
 	switch {
-	case errors.Is(err, ErrLeaseLost):
+	case errors.Is(err, ErrLeaseLost), errors.Is(err, backend.ErrFenced):
 		r.Log.Warn("another node has taken the task over")
 		return "lost"
 	case errors.Is(err, errDraining):
@@ -257,7 +263,7 @@ func (e *Engine) settle(r *Run, p Policy, h Handler, err error) string {
 		end = func() error { return e.store.Finish(r.held, r.Lease, f.Outcome()) }
 	}
 	if ferr := safely(end); ferr != nil {
-		if errors.Is(ferr, ErrLeaseLost) || r.held.Err() != nil {
+		if errors.Is(ferr, ErrLeaseLost) || errors.Is(ferr, backend.ErrFenced) || r.held.Err() != nil {
 			return "lost"
 		}
 		r.Log.Error("end failed task", "error", ferr)

@@ -32,8 +32,9 @@ type Options struct {
 // Driver is a backend.Driver on a folder. All methods may be called
 // concurrently.
 type Driver struct {
-	opts  Options
-	locks backend.Locks
+	opts   Options
+	locks  backend.Locks
+	fences backend.Fences
 
 	lockFile  *os.File
 	tmp       string
@@ -167,6 +168,9 @@ func (d *Driver) enter(ctx context.Context, names ...string) (leave func(), err 
 	unlock, err := d.locks.Lock(ctx, names...)
 	if err == nil {
 		err = ctx.Err() // also where no lock is needed
+	}
+	if err == nil {
+		err = d.fences.Pass(ctx, backend.FencedObject(names))
 	}
 	if err != nil {
 		if unlock != nil {

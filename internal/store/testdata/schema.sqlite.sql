@@ -158,6 +158,7 @@ CREATE TABLE task (
     device_id   INTEGER,
     volume_id   TEXT,
     iso_id      TEXT,
+    facility_code TEXT NOT NULL,
     args        TEXT NOT NULL CHECK (json_valid(args)),
     attempt     INTEGER NOT NULL DEFAULT 0,
     failures    INTEGER NOT NULL DEFAULT 0,
@@ -180,6 +181,7 @@ CREATE UNIQUE INDEX task_head ON task (lane) WHERE state IN ('ready', 'running')
 CREATE INDEX task_iso ON task (iso_id, seq) WHERE iso_id IS NOT NULL AND state IN ('waiting', 'ready', 'running');
 CREATE INDEX task_lane ON task (lane, seq) WHERE state IN ('waiting', 'ready', 'running');
 CREATE INDEX task_ready ON task (queue, run_at, seq) WHERE state = 'ready';
+CREATE INDEX task_ready_at ON task (facility_code, queue, run_at, seq) WHERE state = 'ready';
 CREATE INDEX task_running ON task (owner, lease_until) WHERE state = 'running';
 CREATE INDEX task_volume ON task (volume_id, seq) WHERE volume_id IS NOT NULL AND state IN ('waiting', 'ready', 'running');
 CREATE TABLE task_after (

@@ -126,6 +126,7 @@ CREATE TABLE task (
     device_id   BIGINT,
     volume_id   TEXT COLLATE "C",
     iso_id      TEXT COLLATE "C",
+    facility_code TEXT COLLATE "C" NOT NULL,
     args        JSON NOT NULL,
     attempt     BIGINT NOT NULL DEFAULT 0,
     failures    BIGINT NOT NULL DEFAULT 0,
@@ -146,6 +147,7 @@ CREATE TABLE task (
 CREATE UNIQUE INDEX task_head ON task (lane) WHERE state IN ('ready', 'running');
 CREATE INDEX task_lane ON task (lane, seq) WHERE state IN ('waiting', 'ready', 'running');
 CREATE INDEX task_ready ON task (queue, run_at, seq) WHERE state = 'ready';
+CREATE INDEX task_ready_at ON task (facility_code, queue, run_at, seq) WHERE state = 'ready';
 CREATE INDEX task_running ON task (owner, lease_until) WHERE state = 'running';
 CREATE INDEX task_client ON task (client_id, seq) WHERE client_id IS NOT NULL;
 CREATE INDEX task_device ON task (device_id, seq) WHERE device_id IS NOT NULL;
