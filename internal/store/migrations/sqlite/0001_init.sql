@@ -162,6 +162,19 @@ CREATE TABLE task_after (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX task_after_other ON task_after (after_seq);
 
+-- The servers of this installation.
+CREATE TABLE node (
+    name       TEXT PRIMARY KEY,
+    instance   TEXT NOT NULL,
+    boot       TEXT NOT NULL,
+    role       TEXT NOT NULL,
+    facilities TEXT NOT NULL,
+    version    TEXT NOT NULL,
+    url        TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    seen_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE event (
     seq       INTEGER PRIMARY KEY AUTOINCREMENT,
     id        TEXT NOT NULL,
