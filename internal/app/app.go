@@ -133,8 +133,9 @@ func newID() string { return uuid.Must(uuid.NewV7()).String() }
 func (s *Server) wire(opt Options) {
 	s.engine = task.NewEngine(s.db.Tasks().In(s.cfg.Facilities...), task.Config{
 		Node: s.cfg.NodeName(), Boot: s.boot, Log: s.log, Lease: node.Lease,
-		Workers: map[task.Queue]int{task.Quick: s.cfg.TaskWorkers, task.Imports: s.cfg.ImportWorkers, task.Housework: 2},
-		Observe: func(k task.Kind, result string, took time.Duration) { s.metrics.ObserveTask(string(k), result, took) },
+		Workers:    map[task.Queue]int{task.Quick: s.cfg.TaskWorkers, task.Imports: s.cfg.ImportWorkers, task.Housework: 2},
+		Facilities: s.facilities,
+		Observe:    func(k task.Kind, result string, took time.Duration) { s.metrics.ObserveTask(string(k), result, took) },
 	})
 	now := opt.Now
 	if now == nil {
@@ -156,6 +157,19 @@ func (s *Server) wire(opt Options) {
 	s.Volumes.Register(s.engine)
 	s.ISOs.Register(s.engine)
 	s.engine.Register(kindRenew, task.Policy{Every: time.Minute}, renewal{s.Ledger, s.Access})
+}
+
+// facilities are those this server runs tasks of.
+func (s *Server) facilities(ctx context.Context) ([]string, error) {
+	if len(s.cfg.Facilities) > 0 {
+		return s.cfg.Facilities, nil
+	}
+	all, err := s.VPS.Facilities(ctx)
+	codes := make([]string, len(all))
+	for i, f := range all {
+		codes[i] = f.Code
+	}
+	return codes, err
 }
 
 // join puts this server on the list of nodes. Its name is its own, since a

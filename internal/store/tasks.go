@@ -362,6 +362,11 @@ func (s Tasks) Finish(ctx context.Context, l task.Lease, o task.Outcome) error {
 
 // Ensure is in task.Store.
 func (s Tasks) Ensure(ctx context.Context, n task.New) error {
+	var there bool // mostly so, and looking needs no writer
+	err := s.db.reader().row(ctx, `SELECT EXISTS (SELECT 1 FROM task WHERE lane = $1 AND state IN `+unfinished+`)`, n.Lane).Scan(&there)
+	if err != nil || there {
+		return translate(err)
+	}
 	return s.db.tx(ctx, func(t *Tx) error {
 		if err := t.own(ctx, n.ClientID); err != nil {
 			return err

@@ -132,9 +132,10 @@ func (s Volumes) Get(ctx context.Context, scope access.Scope, id string) (volume
 }
 
 // Discarded is in volume.Store.
-func (s Volumes) Discarded(ctx context.Context, limit int) ([]volume.Volume, error) {
+func (s Volumes) Discarded(ctx context.Context, facilityCode string, limit int) ([]volume.Volume, error) {
 	out, err := all(ctx, s.db.reader(), scanVolume,
-		selectVolume+`FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id WHERE v.state = 'discarded' ORDER BY v.created_at LIMIT $1`, limit)
+		selectVolume+`FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id 
+		WHERE v.state = 'discarded' AND v.facility_code = $1 ORDER BY v.created_at, v.id LIMIT $2`, facilityCode, limit)
 	return out, translate(err)
 }
 

@@ -24,6 +24,8 @@ type Config struct {
 	// Backoff is the pause after the n-th temporary error of a task, from 0;
 	// default Backoff.
 	Backoff func(n int) time.Duration
+	// Facilities names those that have house work of their own; nil: none has.
+	Facilities func(context.Context) ([]string, error)
 	// Observe, if set, hears of every ended run.
 	Observe func(k Kind, result string, took time.Duration)
 }
@@ -86,13 +88,8 @@ func (e *Engine) Start(ctx context.Context) (<-chan struct{}, error) {
 	if n > 0 {
 		e.cfg.Log.Info("took up interrupted tasks", "tasks", n)
 	}
-	for k, r := range e.kinds {
-		if r.policy.Every == 0 {
-			continue
-		}
-		if err := e.store.Ensure(ctx, New{Kind: k, Lane: HouseLane(k), Queue: Housework}); err != nil {
-			return nil, fmt.Errorf("enqueue %s: %w", k, err)
-		}
+	if err := e.furnish(ctx); err != nil {
+		return nil, err
 	}
 	var dispatchers, beat sync.WaitGroup
 	for q, workers := range e.cfg.Workers {
@@ -112,6 +109,37 @@ func (e *Engine) Start(ctx context.Context) (<-chan struct{}, error) {
 		close(done)
 	}()
 	return done, nil
+}
+
+// furnishEvery is how long a new facility may wait for its house work.
+const furnishEvery = time.Minute
+
+// furnish makes sure that each kind of periodic work is enqueued.
+func (e *Engine) furnish(ctx context.Context) error {
+	var all []New
+	for k, r := range e.kinds {
+		n := New{Kind: k, Lane: HouseLane(k), Queue: Housework}
+		switch {
+		case r.policy.Every == 0, r.policy.PerFacility && e.cfg.Facilities == nil:
+		case !r.policy.PerFacility:
+			all = append(all, n)
+		default:
+			codes, err := e.cfg.Facilities(ctx)
+			if err != nil {
+				return fmt.Errorf("list facilities: %w", err)
+			}
+			for _, code := range codes {
+				n.Lane, n.Facility = HouseLane(k)+":"+code, code
+				all = append(all, n)
+			}
+		}
+	}
+	for _, n := range all {
+		if err := e.store.Ensure(ctx, n); err != nil {
+			return fmt.Errorf("enqueue %s: %w", n.Kind, err)
+		}
+	}
+	return nil
 }
 
 // dispatch fills the workers of one queue.
@@ -292,11 +320,18 @@ func (e *Engine) heartbeat(ctx context.Context) {
 	guard := time.AfterFunc(grace, func() { e.cancelAll(ErrLeaseLost) })
 	defer guard.Stop()
 	orphans := map[string]int64{}
+	furnish := time.Now().Add(furnishEvery)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if time.Now().After(furnish) {
+			if err := e.furnish(ctx); err != nil && ctx.Err() == nil {
+				e.cfg.Log.Error("furnish the house", "error", err)
+			}
+			furnish = time.Now().Add(furnishEvery)
 		}
 		e.flushProgress(ctx)
 		if _, err := e.store.Reap(ctx); err != nil && ctx.Err() == nil {

@@ -197,12 +197,13 @@ func (d *Driver) Inspect(ctx context.Context, ref string) (backend.VMView, error
 	return g.view(), nil
 }
 
-// InspectVolume implements backend.Driver. It waits for no other call.
+// InspectVolume implements backend.Driver. It waits for a call on the volume
+// that is under way, and shuts out later ones of older runs.
 func (d *Driver) InspectVolume(ctx context.Context, volumeID string) (backend.VolumeView, error) {
 	if !backend.ValidID(volumeID) {
 		return backend.VolumeView{}, backend.ErrInvalid
 	}
-	leave, err := d.enter(ctx)
+	leave, err := d.enter(ctx, volumeLock(volumeID))
 	if err != nil {
 		return backend.VolumeView{}, err
 	}

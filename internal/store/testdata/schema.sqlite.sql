@@ -121,6 +121,17 @@ CREATE TABLE iso_content (
     remover       TEXT NOT NULL,
     PRIMARY KEY (facility_code, sha256)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE node (
+    name       TEXT PRIMARY KEY,
+    instance   TEXT NOT NULL,
+    boot       TEXT NOT NULL,
+    role       TEXT NOT NULL,
+    facilities TEXT NOT NULL,
+    version    TEXT NOT NULL,
+    url        TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    seen_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE price (
     facility_code TEXT NOT NULL REFERENCES facility (code),
     size_gib      INTEGER NOT NULL,
@@ -202,5 +213,5 @@ CREATE TABLE volume (
     generation    INTEGER NOT NULL DEFAULT 0,
     created_at    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX volume_discarded ON volume (created_at) WHERE state = 'discarded';
+CREATE INDEX volume_discarded ON volume (facility_code, created_at, id) WHERE state = 'discarded';
 CREATE INDEX volume_place ON volume (facility_code, client_id, created_at, id);

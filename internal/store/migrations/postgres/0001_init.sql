@@ -96,7 +96,7 @@ CREATE TABLE volume (
     created_at    BIGINT NOT NULL
 );
 CREATE INDEX volume_place ON volume (facility_code, client_id, created_at, id);
-CREATE INDEX volume_discarded ON volume (created_at) WHERE state = 'discarded';
+CREATE INDEX volume_discarded ON volume (facility_code, created_at, id) WHERE state = 'discarded';
 
 -- At most one attachment per volume, whoever writes it.
 CREATE TABLE attachment (
