@@ -1,7 +1,5 @@
 package taskmodel
 
-import "math/bits"
-
 // Sizes of a state; a Model may use less.
 const (
 	maxTasks    = 4
@@ -35,10 +33,9 @@ func (s Status) runnable() bool  { return s == Ready || s == Running }
 // set is one of small numbers: tasks, lanes, or attempts from 1.
 type set uint8
 
-func (s set) has(i int) bool      { return s&(1<<i) != 0 }
-func (s set) with(i int) set      { return s | 1<<i }
-func (s set) without(i int) set   { return s &^ (1 << i) }
-func (s set) lowest() (int, bool) { return bits.TrailingZeros8(uint8(s)), s != 0 }
+func (s set) has(i int) bool    { return s&(1<<i) != 0 }
+func (s set) with(i int) set    { return s | 1<<i }
+func (s set) without(i int) set { return s &^ (1 << i) }
 
 // Phase is how far a run is.
 type Phase uint8
