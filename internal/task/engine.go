@@ -168,10 +168,7 @@ func (e *Engine) dispatch(ctx context.Context, q Queue, workers int) {
 				break more
 			}
 		}
-		tasks, err := e.store.Claim(ctx, q, e.owner, e.cfg.Lease, held)
-		if err != nil && ctx.Err() == nil {
-			e.cfg.Log.Error("claim tasks", "queue", q, "error", err)
-		}
+		tasks := e.claim(ctx, q, held)
 		for _, t := range tasks {
 			e.begin(ctx, t, func() { free <- struct{}{} })
 		}
@@ -188,6 +185,31 @@ func (e *Engine) dispatch(ctx context.Context, q Queue, workers int) {
 		case <-poll.C:
 		}
 	}
+}
+
+// claim leases up to n tasks of a queue, and answers with those to begin now.
+// An answer that took a third of a lease is too old for that: the heartbeat may
+// have given its tasks back as strays, or the leases be over, and another node
+// runs them.
+func (e *Engine) claim(ctx context.Context, q Queue, n int) []Task {
+	asked := time.Now()
+	tasks, err := e.store.Claim(ctx, q, e.owner, e.cfg.Lease, n)
+	if err != nil && ctx.Err() == nil {
+		e.cfg.Log.Error("claim tasks", "queue", q, "error", err)
+	}
+	took := time.Since(asked)
+	if took < e.cfg.Lease/3 {
+		return tasks
+	}
+	for _, t := range tasks {
+		e.cfg.Log.Warn("a claim was answered too late, give the task back", "task", t.ID, "after", took)
+		l := Lease{TaskID: t.ID, Owner: e.owner, Attempt: t.Attempt}
+		err := e.store.Retry(context.WithoutCancel(ctx), l, time.Now(), false, "")
+		if err != nil && !errors.Is(err, ErrLeaseLost) {
+			e.cfg.Log.Error("give task back", "task", t.ID, "error", err) // the heartbeat will
+		}
+	}
+	return nil
 }
 
 // begin runs one attempt in its own goroutine and calls release at its end.
@@ -212,6 +234,9 @@ func (e *Engine) begin(ctx context.Context, t Task, release func()) {
 		cancel(ErrCancelled)
 	}
 	e.mu.Lock()
+	if old := e.runs[t.ID]; old != nil { // no heartbeat has told it yet, and none would
+		old.lose(ErrLeaseLost)
+	}
 	e.runs[t.ID] = r
 	e.active.Add(1)
 	e.mu.Unlock()
@@ -225,7 +250,9 @@ func (e *Engine) begin(ctx context.Context, t Task, release func()) {
 		cancel(nil)
 		lose(nil)
 		e.mu.Lock()
-		delete(e.runs, t.ID)
+		if e.runs[t.ID] == r { // else it has lost its lease, and a later run of the task is here
+			delete(e.runs, t.ID)
+		}
 		e.mu.Unlock()
 		if e.cfg.Observe != nil {
 			e.cfg.Observe(t.Kind, result, time.Since(start))
