@@ -20,6 +20,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/drivebay/drivebay/internal/fault"
+	"github.com/drivebay/drivebay/internal/idempotency"
 	"github.com/drivebay/drivebay/internal/task"
 )
 
@@ -172,6 +173,7 @@ type Tx struct {
 	// wakes are the queues in which a task became ready; signalled after the
 	// commit.
 	wakes map[task.Queue]bool
+	claim *idempotency.Request // whose key the transaction holds; nil: none
 }
 
 func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {

@@ -148,7 +148,9 @@ func (db *DB) runJob(j *job) {
 		return
 	}
 	j.tx = &Tx{q: writeTx{db}, db: db, now: db.now(), wakes: map[task.Queue]bool{}}
-	j.err = j.fn(j.tx)
+	if j.err = claimKey(j.ctx, j.tx); j.err == nil {
+		j.err = j.fn(j.tx)
+	}
 }
 
 func (db *DB) rollback(ctx context.Context) {
