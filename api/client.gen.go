@@ -185,7 +185,8 @@ type ClientInterface interface {
 	// AdminCreateKeyWithBody Make an API key
 	//
 	// The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-	// no client.
+	// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+	// the key to revoke.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -195,7 +196,8 @@ type ClientInterface interface {
 	// AdminCreateKey Make an API key
 	//
 	// The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-	// no client.
+	// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+	// the key to revoke.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -690,7 +692,8 @@ func (c *Client) AdminListKeys(ctx context.Context, params *AdminListKeysParams,
 // AdminCreateKeyWithBody Make an API key
 //
 // The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-// no client.
+// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+// the key to revoke.
 //
 // Takes any type of body and a specified content type.
 //
@@ -710,7 +713,8 @@ func (c *Client) AdminCreateKeyWithBody(ctx context.Context, contentType string,
 // AdminCreateKey Make an API key
 //
 // The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-// no client.
+// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+// the key to revoke.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3514,7 +3518,8 @@ type ClientWithResponsesInterface interface {
 	// AdminCreateKeyWithBodyWithResponse Make an API key
 	//
 	// The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-	// no client.
+	// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+	// the key to revoke.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3524,7 +3529,8 @@ type ClientWithResponsesInterface interface {
 	// AdminCreateKeyWithResponse Make an API key
 	//
 	// The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-	// no client.
+	// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+	// the key to revoke.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5571,7 +5577,8 @@ func (c *ClientWithResponses) AdminListKeysWithResponse(ctx context.Context, par
 // AdminCreateKeyWithBodyWithResponse Make an API key
 //
 // The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-// no client.
+// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+// the key to revoke.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -5587,7 +5594,8 @@ func (c *ClientWithResponses) AdminCreateKeyWithBodyWithResponse(ctx context.Con
 // AdminCreateKeyWithResponse Make an API key
 //
 // The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-// no client.
+// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+// the key to revoke.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +47,7 @@ type world struct {
 	images  *httptest.Server // where ISOs come from
 	server  *httptest.Server
 	keys    keys
+	ahead   atomic.Int64 // how far the clock has been moved
 }
 
 // keys are the tokens: of an operator with every permission, of clients 7 and 8
@@ -67,7 +69,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, drivers: drivers{"TPA1": fake.New(fake.Options{}), "LAX3": fake.New(fake.Options{})}}
 	w.images = httptest.NewServer(http.HandlerFunc(serveImages))
 	t.Cleanup(w.images.Close)
-	now := func() time.Time { return noon }
+	now := func() time.Time { return noon.Add(time.Duration(w.ahead.Load())) }
 	var err error
 	w.db, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "drivebay.db"), store.Options{Now: now})
 	if err != nil {
@@ -88,8 +90,8 @@ func newWorld(t *testing.T) *world {
 		VPS:    &vps.Service{Store: w.db.VPS(), Drivers: w.drivers, Now: now, NewID: newID},
 		Tasks:  w.db.Tasks(),
 		Ledger: &billing.Ledger{Store: w.db.Billing(), Now: now},
-		Access: access.NewService(w.db.Access(), noLog, now),
-		Log:    noLog, Now: now, Version: "test",
+		Access: access.NewService(w.db.Access(), noLog, now), Idempotency: w.db.Idempotency(),
+		Log: noLog, Now: now, Version: "test",
 	}
 	w.startEngine()
 	w.seed()
@@ -228,6 +230,7 @@ func (w *world) must(err error) {
 // answer is what a server said.
 type answer struct {
 	status int
+	header http.Header
 	body   []byte
 }
 
@@ -250,7 +253,7 @@ func (w *world) ask(s *httptest.Server, key, method, path, body string, header .
 	w.must(err)
 	b, err := io.ReadAll(resp.Body)
 	w.must(errors.Join(err, resp.Body.Close()))
-	return answer{status: resp.StatusCode, body: b}
+	return answer{status: resp.StatusCode, header: resp.Header, body: b}
 }
 
 // serveImages has one good image, a page that is none, and nothing else.
