@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
+	"github.com/drivebay/drivebay/internal/idempotency"
 	"github.com/drivebay/drivebay/internal/task"
 )
 
@@ -73,6 +75,7 @@ func (db *DB) writer() {
 // every job it took.
 func (db *DB) batch(first *job) {
 	jobs := []*job{first}
+	var taken []*job // turned away by a request that is perhaps not committed yet
 	// No caller's context reaches the engine: interrupting one statement could
 	// roll back what others did in the same commit.
 	ctx := context.Background()
@@ -87,7 +90,7 @@ func (db *DB) batch(first *job) {
 		first.done <- first.err
 		return
 	}
-	for len(jobs) < maxBatch {
+	for len(jobs)+len(taken) < maxBatch {
 		var j *job
 		select {
 		case j = <-db.jobs:
@@ -99,10 +102,14 @@ func (db *DB) batch(first *job) {
 		if err := db.runInSavepoint(ctx, j); err != nil {
 			// The transaction itself is broken, so nothing of it will stay.
 			db.rollback(ctx)
-			for _, k := range append(jobs, j) {
+			for _, k := range slices.Concat(jobs, taken, []*job{j}) {
 				k.done <- err
 			}
 			return
+		}
+		if errors.Is(j.err, idempotency.ErrTaken) {
+			taken = append(taken, j)
+			continue
 		}
 		if j.err != nil {
 			j.done <- j.err
@@ -119,6 +126,9 @@ func (db *DB) batch(first *job) {
 			db.signal(j.tx.wakes)
 		}
 		j.done <- err
+	}
+	for _, j := range taken {
+		j.done <- j.err // now there is an answer to look for, or the key is free
 	}
 }
 

@@ -119,6 +119,10 @@ func testClaimRace(t *testing.T, w *world) {
 				done[i%keys].Add(1)
 			case !errors.Is(err, idempotency.ErrTaken):
 				t.Errorf("try %d: %v", i, err)
+			default: // whoever loses can see the winner
+				if k, err := w.Idempotency().Find(ctx, r); err != nil || k == nil {
+					t.Errorf("try %d was turned away by nobody: %v", i, err)
+				}
 			}
 		})
 		wg.Go(func() {
