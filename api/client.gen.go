@@ -185,7 +185,8 @@ type ClientInterface interface {
 	// AdminCreateKeyWithBody Make an API key
 	//
 	// The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-	// no client.
+	// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+	// the key to revoke.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -195,7 +196,8 @@ type ClientInterface interface {
 	// AdminCreateKey Make an API key
 	//
 	// The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-	// no client.
+	// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+	// the key to revoke.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -697,7 +699,8 @@ func (c *Client) AdminListKeys(ctx context.Context, params *AdminListKeysParams,
 // AdminCreateKeyWithBody Make an API key
 //
 // The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-// no client.
+// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+// the key to revoke.
 //
 // Takes any type of body and a specified content type.
 //
@@ -717,7 +720,8 @@ func (c *Client) AdminCreateKeyWithBody(ctx context.Context, contentType string,
 // AdminCreateKey Make an API key
 //
 // The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-// no client.
+// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+// the key to revoke.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3565,7 +3569,8 @@ type ClientWithResponsesInterface interface {
 	// AdminCreateKeyWithBodyWithResponse Make an API key
 	//
 	// The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-	// no client.
+	// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+	// the key to revoke.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3575,7 +3580,8 @@ type ClientWithResponsesInterface interface {
 	// AdminCreateKeyWithResponse Make an API key
 	//
 	// The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-	// no client.
+	// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+	// the key to revoke.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5672,7 +5678,8 @@ func (c *ClientWithResponses) AdminListKeysWithResponse(ctx context.Context, par
 // AdminCreateKeyWithBodyWithResponse Make an API key
 //
 // The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-// no client.
+// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+// the key to revoke.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -5688,7 +5695,8 @@ func (c *ClientWithResponses) AdminCreateKeyWithBodyWithResponse(ctx context.Con
 // AdminCreateKeyWithResponse Make an API key
 //
 // The answer is the only place where the key is shown. A key made without `clientId` is an operator's and belongs to
-// no client.
+// no client. A repeat under the same `Idempotency-Key` makes no second one and cannot show the first again: 409, naming
+// the key to revoke.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

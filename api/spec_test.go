@@ -134,6 +134,20 @@ func checkAccess(t *testing.T, doc *openapi3.T, op operation) {
 	}
 }
 
+const idempotencyKey = "#/components/parameters/IdempotencyKey"
+
+// TestRepeats holds that exactly the operations that change something can be
+// repeated.
+func TestRepeats(t *testing.T) {
+	t.Parallel()
+	for _, op := range operations(t, load(t)) {
+		has := slices.ContainsFunc(op.params, func(p *openapi3.ParameterRef) bool { return p.Ref == idempotencyKey })
+		if changes := op.method != http.MethodGet; has != changes {
+			t.Errorf("%s: takes an idempotency key: %v, changes something: %v", op, has, changes)
+		}
+	}
+}
+
 // checkErrors holds that an operation documents what can go wrong with it.
 func checkErrors(t *testing.T, op operation) {
 	t.Helper()
@@ -152,6 +166,9 @@ func checkErrors(t *testing.T, op operation) {
 	}
 	if query || answer != nil { // a mask can be wrong too
 		want = append(want, "400")
+	}
+	if op.method != http.MethodGet { // the key it may name itself by
+		want = append(want, "400", "422")
 	}
 	if named {
 		want = append(want, "404")
@@ -232,7 +249,7 @@ func TestRequestsAreBounded(t *testing.T) {
 			if p.Value.Description == "" {
 				t.Errorf("%s has no description", where)
 			}
-			if p.Value.In == "header" || p.Value.In == "cookie" {
+			if p.Value.In == "header" && p.Ref != idempotencyKey || p.Value.In == "cookie" {
 				t.Errorf("%s: headers are the transport's business", where)
 			}
 		}

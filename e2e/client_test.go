@@ -49,8 +49,8 @@ type refusal struct {
 }
 
 // try sends a request; body is sent as JSON unless it is nil. An error means
-// that no whole answer came.
-func (c *client) try(ctx context.Context, method, path string, body any) (answer, error) {
+// that no whole answer came. header is a list of names and values.
+func (c *client) try(ctx context.Context, method, path string, body any, header ...string) (answer, error) {
 	var r io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -64,6 +64,9 @@ func (c *client) try(ctx context.Context, method, path string, body any) (answer
 		return answer{}, err
 	}
 	req.Header.Set("X-API-KEY", c.key)
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	return c.send(req)
 }
 

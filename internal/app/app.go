@@ -157,6 +157,7 @@ func (s *Server) wire(opt Options) {
 	s.Volumes.Register(s.engine)
 	s.ISOs.Register(s.engine)
 	s.engine.Register(kindRenew, task.Policy{Every: time.Minute}, renewal{s.Ledger, s.Access})
+	s.engine.Register(kindForget, task.Policy{Every: 10 * time.Minute}, forgetting{s.db.Idempotency()})
 }
 
 // facilities are those this server runs tasks of.
@@ -221,7 +222,8 @@ func (s *Server) serve(opt Options) error {
 	}
 	h, err := make(httpapi.Deps{
 		Volumes: s.Volumes, ISOs: s.ISOs, VPS: s.VPS, Tasks: s.Tasks, Ledger: s.Ledger, Access: s.Access, Nodes: s.db.Nodes(),
-		Ready: s.db.Ping, Log: s.log, Metrics: s.metrics, Now: opt.Now, Version: opt.Version,
+		Idempotency: s.db.Idempotency(),
+		Ready:       s.db.Ping, Log: s.log, Metrics: s.metrics, Now: opt.Now, Version: opt.Version,
 		RateLimit: s.cfg.RateLimit, RateLimitAnonymous: s.cfg.RateLimitAnonymous, SizeUnit: string(s.cfg.VolumeSizeUnit),
 	})
 	if err != nil {

@@ -13,7 +13,7 @@ var levels = [][]string{
 	{"internal/fault", "internal/config", "internal/testneed", "internal/archtest", "api"},
 	{"internal/fieldmask", "internal/fetch", "internal/backend", "internal/isoimage", "internal/event", "internal/pgtest"},
 	{"internal/backend/local", "internal/backend/libvirt", "internal/backend/fake", "internal/backend/backendtest"},
-	{"internal/access", "internal/vps", "internal/billing", "internal/task", "internal/webhook", "internal/node"},
+	{"internal/access", "internal/vps", "internal/billing", "internal/task", "internal/webhook", "internal/node", "internal/idempotency"},
 	{"internal/volume", "internal/iso", "internal/task/taskmodel"},
 	{"internal/store", "internal/store/storetest", "internal/worldtest", "internal/httpapi", "internal/console"},
 	{"internal/app"},

@@ -13,6 +13,7 @@ import (
 	"github.com/go-faster/jx"
 
 	"github.com/drivebay/drivebay/internal/fault"
+	"github.com/drivebay/drivebay/internal/idempotency"
 )
 
 // statusOf is the one place where a kind of fault becomes a status code.
@@ -41,9 +42,10 @@ var (
 	errBodyRepeat = fault.New(fault.Invalid, "body_key_repeated", "The request body has a key twice in one object")
 	errBodyCase   = fault.New(fault.Invalid, "body_key_case", "The request body has a key in another case than documented")
 
-	// The two refusals whose status no kind of fault has.
+	// The refusals whose status no kind of fault has.
 	errMethod   = &refusal{status: http.StatusMethodNotAllowed, reason: "method_not_allowed", text: "This address does not take this method"}
 	errTooLarge = &refusal{status: http.StatusRequestEntityTooLarge, reason: "body_too_large", text: "The request body is larger than 1 MiB"}
+	errReused   = &refusal{status: http.StatusUnprocessableEntity, reason: "idempotency_key_reused", text: "This Idempotency-Key belongs to another request; a new request needs a new key"}
 )
 
 // What a caller reads about a fault of ours.
@@ -90,6 +92,10 @@ func refusalOf(err error) *refusal {
 // fail answers err in the shape of the contract. Causes the caller must not
 // read go to the log under the request id.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if k, ok := w.(*keyed); ok && errors.Is(err, idempotency.ErrTaken) {
+		k.taken = true // once answers
+		return
+	}
 	c := callOf(r.Context())
 	if c.gone = c.gone || gone(c, r, err); c.gone {
 		err = errGone // the client may be there still: a stopping server cancels too

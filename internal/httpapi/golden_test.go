@@ -23,6 +23,7 @@ import (
 
 	"github.com/drivebay/drivebay/api"
 	"github.com/drivebay/drivebay/internal/httpapi"
+	"github.com/drivebay/drivebay/internal/idempotency"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
 )
@@ -235,6 +236,32 @@ func (g *golden) broken() {
 	}
 }
 
+// repeats keeps what each operation that changes something says to a key that
+// cannot be read and to one that belongs to another request, and what happens
+// to a secret.
+func (g *golden) repeats() {
+	for _, op := range []string{"adminPutFacility", "adminPutPrice", "adminCreateKey"} {
+		x := g.cases[op][0]
+		if a := g.ask(g.server, g.keys.operator, x.Method, x.Path, string(x.Request), idempotency.Header, op); a.status != g.ops[op].success {
+			g.t.Fatalf("%s answers %d: %s", op, a.status, a.body)
+		}
+	}
+	for _, op := range slices.Sorted(maps.Keys(g.cases)) {
+		x := g.cases[op][0]
+		if x.Method == http.MethodGet {
+			continue
+		}
+		other := "adminPutFacility"
+		if op == other {
+			other = "adminPutPrice"
+		}
+		g.say(g.server, g.keys.operator, op, "an idempotency key that is none", 400, x.Path, string(x.Request), idempotency.Header, "two words")
+		g.say(g.server, g.keys.operator, op, "another request's idempotency key", 422, x.Path, string(x.Request), idempotency.Header, other)
+	}
+	x := g.cases["adminCreateKey"][0]
+	g.say(g.server, g.keys.operator, "adminCreateKey", "repeated", 409, x.Path, string(x.Request), idempotency.Header, "adminCreateKey")
+}
+
 var errNonsense = errors.New("page 7 of the database is not a page")
 
 // neutralID begins every id in a golden file.
@@ -323,6 +350,7 @@ func TestGolden(t *testing.T) {
 	t.Parallel()
 	g := &golden{world: newWorld(t), ops: operations(t), cases: map[string][]exchange{}, seen: map[string]map[string]string{}}
 	g.play()
+	g.repeats()
 	g.broken()
 	if t.Failed() {
 		return

@@ -46,7 +46,7 @@ func maskSchema(v *openapi3.Schema, depth int) (*fieldmask.Schema, error) {
 func (o *operation) masked(w http.ResponseWriter, r *http.Request) {
 	lines := r.Header["X-Fields"]
 	if len(lines) == 0 || o.answer == nil {
-		o.next(w, r)
+		o.once(w, r)
 		return
 	}
 	m, bad := fieldmask.Parse(fieldmask.Join(lines))
@@ -58,17 +58,16 @@ func (o *operation) masked(w http.ResponseWriter, r *http.Request) {
 		o.s.fail(w, r, bad)
 		return
 	case bad == nil && m == nil:
-		o.next(w, r)
+		o.once(w, r)
 		return
 	}
-	a := answers.Get().(*answer)
-	a.ResponseWriter, a.status = w, 0
+	a := newAnswer(w)
 	defer a.free()
-	o.next(a, r)
+	o.once(a, r)
 	a.send(o, r, m, bad)
 }
 
-// answer holds an answer back until it can be filtered.
+// answer holds an answer back until it can be filtered, or is stored.
 type answer struct {
 	http.ResponseWriter
 	status int
@@ -78,6 +77,12 @@ type answer struct {
 
 var answers = sync.Pool{New: func() any { return new(answer) }}
 
+func newAnswer(w http.ResponseWriter) *answer {
+	a := answers.Get().(*answer)
+	a.ResponseWriter, a.status = w, 0
+	return a
+}
+
 func (a *answer) free() {
 	a.ResponseWriter = nil
 	a.buf.Reset()
@@ -85,6 +90,8 @@ func (a *answer) free() {
 		answers.Put(a)
 	}
 }
+
+func (a *answer) success() bool { return a.status >= 200 && a.status < 300 }
 
 // WriteHeader notes the status.
 func (a *answer) WriteHeader(status int) {
@@ -106,13 +113,12 @@ func (a *answer) send(o *operation, r *http.Request, m *fieldmask.Mask, bad erro
 	if a.status == 0 {
 		return // nothing was answered
 	}
-	success := a.status >= 200 && a.status < 300
-	if success && bad != nil {
+	if a.success() && bad != nil {
 		o.s.fail(w, r, bad)
 		return
 	}
 	out := a.buf.Bytes()
-	if success {
+	if a.success() {
 		var err error
 		if a.out, err = m.Apply(a.out[:0], o.answer, out); err != nil {
 			o.s.fail(w, r, err)

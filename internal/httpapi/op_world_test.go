@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +48,7 @@ type world struct {
 	images  *httptest.Server // where ISOs come from
 	server  *httptest.Server
 	keys    keys
+	ahead   atomic.Int64 // how far the clock has been moved
 }
 
 // keys are the tokens: of an operator with every permission, of clients 7 and 8
@@ -68,7 +70,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, drivers: drivers{"TPA1": fake.New(fake.Options{}), "LAX3": fake.New(fake.Options{})}}
 	w.images = httptest.NewServer(http.HandlerFunc(serveImages))
 	t.Cleanup(w.images.Close)
-	now := func() time.Time { return noon }
+	now := func() time.Time { return noon.Add(time.Duration(w.ahead.Load())) }
 	var err error
 	w.db, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "drivebay.db"), store.Options{Now: now})
 	if err != nil {
@@ -90,8 +92,8 @@ func newWorld(t *testing.T) *world {
 		Tasks:  w.db.Tasks(),
 		Ledger: &billing.Ledger{Store: w.db.Billing(), Now: now},
 		Access: access.NewService(w.db.Access(), noLog, now),
-		Nodes:  w.db.Nodes(),
-		Log:    noLog, Now: now, Version: "test",
+		Nodes:  w.db.Nodes(), Idempotency: w.db.Idempotency(),
+		Log: noLog, Now: now, Version: "test",
 	}
 	if err := w.db.Nodes().Join(t.Context(), node.Node{Name: "test", Boot: "1", Role: node.All, URL: "http://127.0.0.1:8080", Version: "test"}, node.Lease); err != nil {
 		t.Fatal(err)
@@ -233,6 +235,7 @@ func (w *world) must(err error) {
 // answer is what a server said.
 type answer struct {
 	status int
+	header http.Header
 	body   []byte
 }
 
@@ -255,7 +258,7 @@ func (w *world) ask(s *httptest.Server, key, method, path, body string, header .
 	w.must(err)
 	b, err := io.ReadAll(resp.Body)
 	w.must(errors.Join(err, resp.Body.Close()))
-	return answer{status: resp.StatusCode, body: b}
+	return answer{status: resp.StatusCode, header: resp.Header, body: b}
 }
 
 // serveImages has one good image, a page that is none, and nothing else.

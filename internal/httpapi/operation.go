@@ -23,7 +23,9 @@ type operation struct {
 	bodyRequired bool
 	answer       *fieldmask.Schema // nil: no JSON is answered
 	unsafe       bool              // it changes something
+	secret       bool              // its answer is not kept
 	next         http.HandlerFunc
+	again        http.HandlerFunc // answers what was accepted before; see once
 	s            *server
 }
 
@@ -34,7 +36,7 @@ func (s *server) compile(doc *openapi3.T, method, path string, next http.Handler
 		return nil, errors.New("not in the contract")
 	}
 	def := item.GetOperation(method)
-	o := &operation{id: def.OperationID, next: next, s: s, unsafe: method != http.MethodGet}
+	o := &operation{id: def.OperationID, next: next, s: s, unsafe: method != http.MethodGet, secret: def.Extensions["x-secret-answer"] == true}
 	word, _ := def.Extensions["x-permission"].(string)
 	var ok bool
 	if o.permission, ok = access.ParsePermission(word); !ok {
@@ -82,7 +84,7 @@ func compileAnswer(responses *openapi3.Responses) (*fieldmask.Schema, error) {
 }
 
 // ServeHTTP checks the request in the order in which refusals count: the
-// address, the caller, the request, the mask.
+// address, the caller, the request, the mask, the key it names itself by.
 func (o *operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := callOf(r.Context())
 	rctx, escaped := chi.RouteContext(r.Context()), r.URL.RawPath != ""

@@ -10,6 +10,8 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/go-chi/chi/v5"
+
+	"github.com/drivebay/drivebay/internal/idempotency"
 )
 
 // param is a parameter in the path or the query of an operation.
@@ -25,6 +27,9 @@ func compileParams(all ...openapi3.Parameters) (path, query []param, err error) 
 	for _, params := range all {
 		for _, ref := range params {
 			v := ref.Value
+			if v.In == openapi3.ParameterInHeader && v.Name == idempotency.Header {
+				continue // once reads it
+			}
 			s, err := compileShape(v.Schema)
 			if err != nil {
 				return nil, nil, fmt.Errorf("parameter %s: %w", v.Name, err)

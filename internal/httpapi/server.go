@@ -4,7 +4,7 @@
 // A request passes, outside in: request id, log and metrics with the recovery
 // from panics; the cap on the body; the path made tidy; the key; the rate
 // limit; the router; and then what its operation in the contract asks for:
-// permission, parameters, body, mask, handler.
+// permission, parameters, body, mask, idempotency key, handler.
 package httpapi
 
 import (
@@ -21,6 +21,7 @@ import (
 	"github.com/drivebay/drivebay/api"
 	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/billing"
+	"github.com/drivebay/drivebay/internal/idempotency"
 	"github.com/drivebay/drivebay/internal/iso"
 	"github.com/drivebay/drivebay/internal/node"
 	"github.com/drivebay/drivebay/internal/task"
@@ -46,6 +47,9 @@ type Deps struct {
 	Ledger  *billing.Ledger
 	Access  *access.Service
 	Nodes   node.Store
+	// Idempotency keeps the keys that requests name themselves by; nil: such
+	// keys are not read.
+	Idempotency idempotency.Store
 	// Ready reports whether requests can be served; nil: always.
 	Ready   func(context.Context) error
 	Log     *slog.Logger // nil: nowhere
@@ -146,13 +150,7 @@ func newHandler(d Deps, handlers api.StrictServerInterface) (http.Handler, error
 
 // register puts every operation of doc on the router.
 func (s *server) register(doc *openapi3.T, handlers api.StrictServerInterface) error {
-	strict := api.NewStrictHandlerWithOptions(handlers, nil, api.StrictHTTPServerOptions{
-		// What was checked against the contract decodes; if not, the fault is ours.
-		RequestErrorHandlerFunc:  s.fail,
-		ResponseErrorHandlerFunc: s.fail,
-	})
-	reg := registrar{Router: s.mux, errs: new([]error)}
-	reg.add = func(method, pattern string, h http.HandlerFunc) error {
+	err := s.walk(handlers, func(method, pattern string, h http.HandlerFunc) error {
 		op, err := s.compile(doc, method, strings.TrimPrefix(pattern, base), h)
 		if err != nil {
 			return err
@@ -164,10 +162,16 @@ func (s *server) register(doc *openapi3.T, handlers api.StrictServerInterface) e
 			s.routes[http.MethodHead+" "+pattern] = op
 		}
 		return nil
+	})
+	if err != nil {
+		return err
 	}
-	api.HandlerWithOptions(strict, api.ChiServerOptions{BaseURL: base, BaseRouter: reg, ErrorHandlerFunc: s.fail})
-	if len(*reg.errs) > 0 {
-		return (*reg.errs)[0]
+	err = s.walk(again{ops: &ops{Deps: s.Deps}}, func(method, pattern string, h http.HandlerFunc) error {
+		s.routes[method+" "+pattern].again = h
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for path, item := range doc.Paths.Map() {
 		for method := range item.Operations() {
@@ -175,6 +179,22 @@ func (s *server) register(doc *openapi3.T, handlers api.StrictServerInterface) e
 				return fmt.Errorf("operation %s %s has no route", method, path)
 			}
 		}
+	}
+	return nil
+}
+
+// walk calls add with every route of the generated code and the handler behind
+// it. It returns the first error.
+func (s *server) walk(handlers api.StrictServerInterface, add func(method, pattern string, h http.HandlerFunc) error) error {
+	strict := api.NewStrictHandlerWithOptions(handlers, nil, api.StrictHTTPServerOptions{
+		// What was checked against the contract decodes; if not, the fault is ours.
+		RequestErrorHandlerFunc:  s.fail,
+		ResponseErrorHandlerFunc: s.fail,
+	})
+	reg := registrar{Router: s.mux, errs: new([]error), add: add}
+	api.HandlerWithOptions(strict, api.ChiServerOptions{BaseURL: base, BaseRouter: reg, ErrorHandlerFunc: s.fail})
+	if len(*reg.errs) > 0 {
+		return (*reg.errs)[0]
 	}
 	return nil
 }

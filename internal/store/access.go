@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -86,10 +87,14 @@ func (s Access) AddKey(ctx context.Context, k access.Key) (access.Key, error) {
 				return err
 			}
 		}
-		return t.row(ctx, `INSERT INTO api_key (client_id, name, prefix, hash, permissions, allowed, created_at, expires_at)
+		err := t.row(ctx, `INSERT INTO api_key (client_id, name, prefix, hash, permissions, allowed, created_at, expires_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id`,
 			orNull(k.ClientID), k.Name, k.Prefix, k.Hash, strings.Join(permissions, " "), strings.Join(addresses, " "),
 			k.CreatedAt.UnixMicro(), micros(k.ExpiresAt)).Scan(&k.ID)
+		if err != nil {
+			return err
+		}
+		return t.made(ctx, strconv.FormatInt(k.ID, 10))
 	})
 	return k, err
 }
@@ -162,8 +167,12 @@ func (s Access) AddClient(ctx context.Context, c access.Client) (access.Client, 
 				return err
 			}
 		}
-		return t.row(ctx, `INSERT INTO client (id, name, parent_id, created_at) VALUES ($1, $2, $3, $4) RETURNING id`,
+		err := t.row(ctx, `INSERT INTO client (id, name, parent_id, created_at) VALUES ($1, $2, $3, $4) RETURNING id`,
 			id, c.Name, orNull(c.ParentID), c.CreatedAt.UnixMicro()).Scan(&c.ID)
+		if err != nil {
+			return err
+		}
+		return t.made(ctx, strconv.FormatInt(c.ID, 10))
 	})
 	return c, err
 }

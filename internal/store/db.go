@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/drivebay/drivebay/internal/fault"
+	"github.com/drivebay/drivebay/internal/idempotency"
 	"github.com/drivebay/drivebay/internal/task"
 )
 
@@ -98,6 +99,7 @@ type Tx struct {
 	db      *DB
 	now     time.Time // the same for all the transaction writes
 	changes changes
+	claim   *idempotency.Request // whose key the transaction holds; nil: none
 }
 
 // changes is what others wait for; they are told after the commit.
@@ -180,6 +182,9 @@ func (db *DB) tx(ctx context.Context, fn func(*Tx) error) error {
 	var last *Tx
 	err := db.engine.write(ctx, func(t *Tx) error {
 		last = t
+		if err := claimKey(ctx, t); err != nil {
+			return err
+		}
 		return safely(t, fn)
 	})
 	if err != nil {

@@ -135,6 +135,7 @@ var (
 	big = map[string]bool{
 		"v": true, "volume": true, "task": true, "t": true, "i": true, "iso": true, "event": true, "service": true, "charge": true,
 		"a": true, "attachment": true, "task_after": true, "device": true, "d": true, "api_key": true,
+		"idempotency_key": true,
 	}
 )
 
@@ -194,6 +195,8 @@ var hot = []struct{ name, query, want string }{
 	{"events of a device", `FROM event WHERE device_id = $1`, "event_device (device_id=?)"},
 	{"volumes of a facility", `WHERE v.client_id = $1 AND v.facility_code = $2 AND v.state`, "volume_place (facility_code=? AND client_id=?)"},
 	{"ISOs of a facility", `WHERE i.facility_code = $1 AND i.client_id = $2 ORDER`, "iso_place (facility_code=? AND client_id=?)"},
+	{"key of a request", `FROM idempotency_key WHERE scope = $1 AND key = $2 AND created_at > $3`, "PRIMARY KEY (scope=? AND key=?)"},
+	{"keys too old", `DELETE FROM idempotency_key`, "idempotency_key_age (created_at<?)"},
 	{"sharers of a content", `SELECT count(*) FROM iso WHERE sha256`, "iso_content_share (sha256=? AND facility_code=?)"},
 }
 

@@ -78,6 +78,9 @@ func (t *Tx) Enqueue(ctx context.Context, n task.New) (task.Task, error) {
 	if state == task.Ready {
 		t.changes.ready[n.Queue] = true
 	}
+	if err := t.made(ctx, out.ID); err != nil {
+		return out, err
+	}
 	return out, t.taskEvent(ctx, out, event.Scheduled, event.Info, "")
 }
 

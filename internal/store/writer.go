@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
+
+	"github.com/drivebay/drivebay/internal/idempotency"
 )
 
 // A commit costs an fsync, and while one is under way more transactions
@@ -62,6 +65,7 @@ func (l *lite) writer() {
 // every job it took.
 func (l *lite) batch(first *job) {
 	jobs := []*job{first}
+	var taken []*job // turned away by a request that is perhaps not committed yet
 	// No caller's context reaches the engine: interrupting one statement could
 	// roll back what others did in the same commit.
 	ctx := context.Background()
@@ -76,7 +80,7 @@ func (l *lite) batch(first *job) {
 		first.done <- first.err
 		return
 	}
-	for len(jobs) < maxBatch {
+	for len(jobs)+len(taken) < maxBatch {
 		var j *job
 		select {
 		case j = <-l.jobs:
@@ -88,10 +92,14 @@ func (l *lite) batch(first *job) {
 		if err := l.runInSavepoint(ctx, j); err != nil {
 			// The transaction itself is broken, so nothing of it will stay.
 			l.rollback(ctx)
-			for _, k := range append(jobs, j) {
+			for _, k := range slices.Concat(jobs, taken, []*job{j}) {
 				k.done <- err
 			}
 			return
+		}
+		if errors.Is(j.err, idempotency.ErrTaken) {
+			taken = append(taken, j)
+			continue
 		}
 		if j.err != nil {
 			j.done <- j.err
@@ -105,6 +113,9 @@ func (l *lite) batch(first *job) {
 	}
 	for _, j := range jobs {
 		j.done <- err
+	}
+	for _, j := range taken {
+		j.done <- j.err // now there is an answer to look for, or the key is free
 	}
 }
 

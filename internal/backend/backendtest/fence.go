@@ -27,7 +27,7 @@ var fenceCases = map[string]func(*kit){
 		other := k.volume()
 		k.ok(k.d.EnsureAttached(by(1, 1), ref, other)) // another volume, whatever its guest has seen
 		k.ok(k.d.GrowVolume(k.ctx, id, 2*volumeBytes)) // the server's own
-		_, err := k.d.InspectVolume(by(7, 2), id) // whoever only looks has come too
+		_, err := k.d.InspectVolume(by(7, 2), id)      // whoever only looks has come too
 		k.ok(err)
 		k.refused(k.view(), k.d.GrowVolume(by(7, 1), id, 3*volumeBytes), backend.ErrFenced)
 		k.ok(k.d.DeleteVolume(by(7, 2), id))

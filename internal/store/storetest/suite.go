@@ -61,6 +61,12 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Close", testClose},
 		{"Reopen", testReopen},
 
+		{"Claim", testClaim},
+		{"ClaimResults", testClaimResults},
+		{"ClaimRace", testClaimRace},
+		{"Settle", testSettle},
+		{"Retention", testRetention},
+
 		{"TaskLife", testTaskLife},
 		{"TaskLists", testTaskLists},
 		{"TaskPending", testTaskPending},

@@ -89,6 +89,19 @@ CREATE TABLE facility (
     state   TEXT NOT NULL,
     country TEXT NOT NULL
 ) STRICT;
+CREATE TABLE idempotency_key (
+    scope        INTEGER NOT NULL,
+    key          TEXT NOT NULL,
+    request_id   TEXT NOT NULL,
+    fingerprint  BLOB NOT NULL,
+    result       TEXT NOT NULL,
+    status       INTEGER,
+    content_type TEXT,
+    body         BLOB,
+    created_at   INTEGER NOT NULL,
+    PRIMARY KEY (scope, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_key_age ON idempotency_key (created_at, scope, key);
 CREATE TABLE iso (
     id            TEXT PRIMARY KEY,
     client_id     INTEGER NOT NULL REFERENCES client (id),
