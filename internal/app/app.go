@@ -93,7 +93,7 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err 
 	if err := s.openStore(ctx, opt); err != nil {
 		return nil, err
 	}
-	s.drivers = &Drivers{dir: filepath.Join(cfg.DataDir, "facilities"), open: openLocal, only: cfg.Facilities}
+	s.drivers = &Drivers{dir: filepath.Join(cfg.DataDir, "facilities"), open: s.openLocal, only: cfg.Facilities}
 	if opt.Drivers != nil {
 		opt.Drivers(s.drivers)
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 // it. It is a backend.Provider.
 type Drivers struct {
 	dir  string
-	open func(dir string) (backend.Driver, error)
+	open func(code, dir string) (backend.Driver, error)
 	only []string // the facilities served here; none: all
 
 	mu     sync.Mutex
@@ -23,17 +24,27 @@ type Drivers struct {
 	closed bool
 }
 
-func openLocal(dir string) (backend.Driver, error) {
+// openLocal opens a facility's folder. Where other servers use the database
+// too, each has a folder of its own under the same name, and only the one that
+// has the facility's disks may serve it: any other would find them missing.
+func (s *Server) openLocal(code, dir string) (backend.Driver, error) {
 	d, err := local.Open(dir, local.Options{})
 	if err != nil {
 		return nil, err
+	}
+	if s.cfg.Postgres() {
+		if err := s.db.VPS().ClaimStorage(context.Background(), code, d.StorageID()); err != nil {
+			return nil, errors.Join(fmt.Errorf("serve %s from %s: %w; leave it out of --facilities here", code, dir, err), d.Close())
+		}
 	}
 	return d, nil
 }
 
 // Use makes every facility open its driver with fn, given the facility's own
 // folder. Call it before the first Driver.
-func (d *Drivers) Use(fn func(dir string) (backend.Driver, error)) { d.open = fn }
+func (d *Drivers) Use(fn func(dir string) (backend.Driver, error)) {
+	d.open = func(_, dir string) (backend.Driver, error) { return fn(dir) }
+}
 
 // Driver returns the driver of a facility, backend.ErrUnavailable if it cannot
 // be opened.
@@ -49,7 +60,7 @@ func (d *Drivers) Driver(facilityCode string) (backend.Driver, error) {
 	if drv := d.byCode[facilityCode]; drv != nil {
 		return drv, nil
 	}
-	drv, err := d.open(filepath.Join(d.dir, facilityCode))
+	drv, err := d.open(facilityCode, filepath.Join(d.dir, facilityCode))
 	if err != nil {
 		return nil, backend.ErrUnavailable.Because(fmt.Errorf("open storage of %s: %w", facilityCode, err))
 	}

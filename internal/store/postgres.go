@@ -234,11 +234,11 @@ func (p *postgres) once(ctx context.Context, fn func(*Tx) error) error {
 		p.rollback(run, conn.Conn())
 		return p.late(run, err)
 	}
-	tag, err := conn.Exec(run, "COMMIT")
+	done, err := conn.Conn().PgConn().Exec(run, "COMMIT").ReadAll()
 	switch {
 	case err != nil:
 		return p.outcome(ctx, q.xid, p.late(run, err))
-	case tag.String() != "COMMIT":
+	case done[0].CommandTag.String() != "COMMIT":
 		return errors.New("a failed statement was passed over, and the transaction rolled back")
 	}
 	return nil
@@ -266,7 +266,7 @@ func (p *postgres) rollback(ctx context.Context, conn *pgx.Conn) {
 	if conn.IsClosed() {
 		return
 	}
-	if _, err := conn.Exec(ctx, "ROLLBACK"); err != nil {
+	if err := conn.PgConn().Exec(ctx, "ROLLBACK").Close(); err != nil {
 		p.db.opt.Log.Warn("roll back", "error", err) // the pool closes the connection, which does
 	}
 }
@@ -310,7 +310,7 @@ func (p *postgres) view(ctx context.Context, fn func(*Tx) error) error {
 	defer conn.Release()
 	run, cancel := context.WithTimeout(ctx, txPatience)
 	defer cancel()
-	if _, err := conn.Exec(run, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+	if err := conn.Conn().PgConn().Exec(run, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").Close(); err != nil {
 		return err
 	}
 	defer func() { p.rollback(context.WithoutCancel(run), conn.Conn()) }()

@@ -126,6 +126,22 @@ func (s VPS) PutFacility(ctx context.Context, f vps.Facility) (out vps.Facility,
 	return out, err
 }
 
+// ClaimStorage notes that the facility's disks are in the storage with the id,
+// for good. vps.ErrOtherStorage if they are in another one.
+func (s VPS) ClaimStorage(ctx context.Context, code, id string) error {
+	return s.db.tx(ctx, func(t *Tx) error {
+		var have string
+		err := t.row(ctx, `UPDATE facility SET storage = coalesce(storage, $2) WHERE code = $1 RETURNING storage`, code, id).Scan(&have)
+		switch {
+		case err != nil:
+			return missing(err, vps.ErrFacilityNotFound)
+		case have != id:
+			return vps.ErrOtherStorage
+		}
+		return nil
+	})
+}
+
 // Tx is in vps.Store.
 func (s VPS) Tx(ctx context.Context, fn func(vps.Tx) error) error {
 	return s.db.tx(ctx, func(t *Tx) error { return fn(t) })

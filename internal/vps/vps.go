@@ -15,6 +15,7 @@ var (
 	ErrDeviceNotFound   = fault.New(fault.NotFound, "device_not_found", "Device not found")
 	ErrFacilityNotFound = fault.New(fault.NotFound, "facility_not_found", "Facility not found")
 	ErrUnknownFacility  = fault.Field("facility_unknown", "facilityCode", "there is no such facility")
+	ErrOtherStorage     = fault.New(fault.Conflict, "storage_elsewhere", "The facility's disks are in the folder of another server")
 	ErrDeviceExists     = fault.New(fault.Conflict, "device_exists", "A device with this id exists already")
 )
 

@@ -2,6 +2,8 @@ package local
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,6 +39,7 @@ type Driver struct {
 	fences backend.Fences
 
 	lockFile  *os.File
+	id        string // of this folder
 	tmp       string
 	tempSeq   atomic.Uint64
 	volumes   folder
@@ -98,6 +101,9 @@ func (d *Driver) open(dir string) error {
 	if err := makeDir(d.tmp); err != nil {
 		return err
 	}
+	if d.id, err = folderID(filepath.Join(dir, "storage.id")); err != nil {
+		return err
+	}
 	for name, f := range map[string]*folder{"volumes": &d.volumes, "isos": &d.isos, "vms": &d.vms} {
 		if err := f.open(filepath.Join(dir, name), d.step); err != nil {
 			return err
@@ -108,6 +114,42 @@ func (d *Driver) open(dir string) error {
 	}
 	return d.clearTemp()
 }
+
+// StorageID is the folder's own id: it stays when the folder moves.
+func (d *Driver) StorageID() string { return d.id }
+
+// folderID reads the id in the file, which is made if it is not there. A
+// process killed in the middle leaves a short one, which nobody knows yet.
+func folderID(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err == nil && len(b) == 2*idBytes {
+		return string(b), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	raw := make([]byte, idBytes)
+	_, _ = rand.Read(raw) // never fails
+	id := hex.EncodeToString(raw)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(id)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return "", err
+	}
+	return id, errors.Join(syncDir(dir), dir.Close())
+}
+
+const idBytes = 16
 
 // clearTemp removes what a killed process left half-made.
 func (d *Driver) clearTemp() error {

@@ -6,7 +6,8 @@ CREATE TABLE facility (
     title   TEXT COLLATE "C" NOT NULL,
     city    TEXT COLLATE "C" NOT NULL,
     state   TEXT COLLATE "C" NOT NULL,
-    country TEXT COLLATE "C" NOT NULL
+    country TEXT COLLATE "C" NOT NULL,
+    storage TEXT COLLATE "C" -- the folder its disks are in, where several servers could have one
 );
 
 CREATE TABLE client (
