@@ -257,10 +257,11 @@ type ClientInterface interface {
 
 	// GetTask Read a task
 	//
-	// By its task id, or the newest task of a device by the device's id (all digits).
+	// By its task id, or the newest task of a device by the device's id (all digits). With `wait` the answer comes when
+	// that task has ended, or else when the time is over, with the task as it is then: ask again while it is `Pending`.
 	//
 	// Corresponds with GET /network/status/{id} (the `GetTask` operationId).
-	GetTask(ctx context.Context, id ObjectID, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetTask(ctx context.Context, id ObjectID, params *GetTaskParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListServices List services
 	//
@@ -852,11 +853,12 @@ func (c *Client) ListTasks(ctx context.Context, params *ListTasksParams, reqEdit
 
 // GetTask Read a task
 //
-// By its task id, or the newest task of a device by the device's id (all digits).
+// By its task id, or the newest task of a device by the device's id (all digits). With `wait` the answer comes when
+// that task has ended, or else when the time is over, with the task as it is then: ask again while it is `Pending`.
 //
 // Corresponds with GET /network/status/{id} (the `GetTask` operationId).
-func (c *Client) GetTask(ctx context.Context, id ObjectID, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetTaskRequest(c.Server, id)
+func (c *Client) GetTask(ctx context.Context, id ObjectID, params *GetTaskParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetTaskRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -2195,7 +2197,7 @@ func NewListTasksRequest(server string, params *ListTasksParams) (*http.Request,
 }
 
 // NewGetTaskRequest constructs an http.Request for the GetTask method
-func NewGetTaskRequest(server string, id ObjectID) (*http.Request, error) {
+func NewGetTaskRequest(server string, id ObjectID, params *GetTaskParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2218,6 +2220,33 @@ func NewGetTaskRequest(server string, id ObjectID) (*http.Request, error) {
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -3596,12 +3625,13 @@ type ClientWithResponsesInterface interface {
 
 	// GetTaskWithResponse Read a task
 	//
-	// By its task id, or the newest task of a device by the device's id (all digits).
+	// By its task id, or the newest task of a device by the device's id (all digits). With `wait` the answer comes when
+	// that task has ended, or else when the time is over, with the task as it is then: ask again while it is `Pending`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /network/status/{id} (the `GetTask` operationId).
-	GetTaskWithResponse(ctx context.Context, id ObjectID, reqEditors ...RequestEditorFn) (*GetTaskResponse, error)
+	GetTaskWithResponse(ctx context.Context, id ObjectID, params *GetTaskParams, reqEditors ...RequestEditorFn) (*GetTaskResponse, error)
 
 	// ListServicesWithResponse List services
 	//
@@ -5707,13 +5737,14 @@ func (c *ClientWithResponses) ListTasksWithResponse(ctx context.Context, params 
 
 // GetTaskWithResponse Read a task
 //
-// By its task id, or the newest task of a device by the device's id (all digits).
+// By its task id, or the newest task of a device by the device's id (all digits). With `wait` the answer comes when
+// that task has ended, or else when the time is over, with the task as it is then: ask again while it is `Pending`.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /network/status/{id} (the `GetTask` operationId).
-func (c *ClientWithResponses) GetTaskWithResponse(ctx context.Context, id ObjectID, reqEditors ...RequestEditorFn) (*GetTaskResponse, error) {
-	rsp, err := c.GetTask(ctx, id, reqEditors...)
+func (c *ClientWithResponses) GetTaskWithResponse(ctx context.Context, id ObjectID, params *GetTaskParams, reqEditors ...RequestEditorFn) (*GetTaskResponse, error) {
+	rsp, err := c.GetTask(ctx, id, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}

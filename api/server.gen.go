@@ -68,7 +68,7 @@ type ServerInterface interface {
 	ListTasks(w http.ResponseWriter, r *http.Request, params ListTasksParams)
 	// GetTask Read a task
 	// (GET /network/status/{id})
-	GetTask(w http.ResponseWriter, r *http.Request, id ObjectID)
+	GetTask(w http.ResponseWriter, r *http.Request, id ObjectID, params GetTaskParams)
 	// ListServices List services
 	// (GET /service)
 	ListServices(w http.ResponseWriter, r *http.Request, params ListServicesParams)
@@ -236,7 +236,7 @@ func (_ Unimplemented) ListTasks(w http.ResponseWriter, r *http.Request, params 
 
 // GetTask Read a task
 // (GET /network/status/{id})
-func (_ Unimplemented) GetTask(w http.ResponseWriter, r *http.Request, id ObjectID) {
+func (_ Unimplemented) GetTask(w http.ResponseWriter, r *http.Request, id ObjectID, params GetTaskParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -955,8 +955,24 @@ func (siw *ServerInterfaceWrapper) GetTask(w http.ResponseWriter, r *http.Reques
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetTaskParams
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", r.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait", Err: err})
+		}
+		return
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.GetTask(w, r, id)
+		siw.Handler.GetTask(w, r, id, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2329,7 +2345,8 @@ func (response ListTasks200JSONResponse) VisitListTasksResponse(w http.ResponseW
 }
 
 type GetTaskRequestObject struct {
-	ID ObjectID `json:"id"`
+	ID     ObjectID `json:"id"`
+	Params GetTaskParams
 }
 
 type GetTaskResponseObject interface {
@@ -3424,10 +3441,11 @@ func (sh *strictHandler) ListTasks(w http.ResponseWriter, r *http.Request, param
 }
 
 // GetTask operation middleware
-func (sh *strictHandler) GetTask(w http.ResponseWriter, r *http.Request, id ObjectID) {
+func (sh *strictHandler) GetTask(w http.ResponseWriter, r *http.Request, id ObjectID, params GetTaskParams) {
 	var request GetTaskRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.GetTask(ctx, request.(GetTaskRequestObject))

@@ -832,6 +832,13 @@ type ListTasksParams struct {
 	Limit *QueryLimit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// GetTaskParams defines parameters for GetTask.
+type GetTaskParams struct {
+	// Wait How long to wait for the task's end: seconds, or a duration such as `1m` or `1.5s`, at most 60 s. A call that
+	// did wait, for as long as a second or until the end, is not counted in the rate limit.
+	Wait *string `form:"wait,omitempty" json:"wait,omitempty"`
+}
+
 // ListServicesParams defines parameters for ListServices.
 type ListServicesParams struct {
 	// Status Only services in this status; `all` is every one.

@@ -65,6 +65,7 @@ type Server struct {
 	adminAddr  string
 	stopEngine context.CancelFunc
 	drained    <-chan struct{}
+	stopping   chan struct{} // closed when Close begins
 	failed     chan error
 }
 
@@ -77,7 +78,7 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err 
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Server{cfg: cfg, log: opt.Log, failed: make(chan error, 2), metrics: httpapi.NewMetrics(opt.Version)}
+	s := &Server{cfg: cfg, log: opt.Log, failed: make(chan error, 2), stopping: make(chan struct{}), metrics: httpapi.NewMetrics(opt.Version)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
@@ -177,6 +178,7 @@ func (s *Server) serve(opt Options) error {
 		Volumes: s.Volumes, ISOs: s.ISOs, VPS: s.VPS, Tasks: s.Tasks, Ledger: s.Ledger, Access: s.Access,
 		Ready: s.db.Ping, Log: s.log, Metrics: s.metrics, Now: opt.Now, Version: opt.Version,
 		RateLimit: s.cfg.RateLimit, RateLimitAnonymous: s.cfg.RateLimitAnonymous, SizeUnit: string(s.cfg.VolumeSizeUnit),
+		Stopping: s.stopping,
 	})
 	if err != nil {
 		return fmt.Errorf("make handler: %w", err)
@@ -229,6 +231,7 @@ func (s *Server) URL() string {
 // back to be taken up later, and closes everything. ctx bounds the wait.
 func (s *Server) Close(ctx context.Context) error {
 	var errs []error
+	close(s.stopping) // calls that wait would be waited for
 	for _, h := range []*http.Server{s.http, s.admin} {
 		if h == nil {
 			continue

@@ -61,6 +61,7 @@ func (o *operation) masked(w http.ResponseWriter, r *http.Request) {
 		o.next(w, r)
 		return
 	}
+	callOf(r.Context()).hasty = bad != nil
 	a := answers.Get().(*answer)
 	a.ResponseWriter, a.status = w, 0
 	defer a.free()

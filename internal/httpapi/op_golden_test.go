@@ -252,6 +252,9 @@ func (g *golden) devices() {
 func (g *golden) tasks(failed task.Task) {
 	g.ok("getTask", "success, failed", "/network/status/"+failed.ID, "")
 	g.ok("getTask", "success, the newest of a device", "/network/status/1003", "")
+	g.ok("getTask", "success, waited for", "/network/status/"+failed.ID+"?wait=30s", "")
+	g.no(400, "getTask", "a wait that is too long", "/network/status/"+failed.ID+"?wait=2m", "")
+	g.no(404, "getTask", "no such task, waited for", "/network/status/"+nobody+"?wait=30s", "")
 	g.no(404, "getTask", "no such task", "/network/status/"+nobody, "")
 	g.no(404, "getTask", "no such device", "/network/status/4711", "")
 	g.no(404, "getTask", "more digits than a device has", "/network/status/99999999999999999999", "")

@@ -52,6 +52,7 @@ type DB struct {
 	readStmts  sync.Map             // query -> *sql.Stmt
 
 	wake map[task.Queue]chan struct{}
+	hub  *hub
 }
 
 // pragmas go into the address so that every connection of a pool gets them.
@@ -75,7 +76,7 @@ func Open(ctx context.Context, path string, opt Options) (*DB, error) {
 	}
 	db := &DB{
 		opt: opt, jobs: make(chan *job, 256), closing: make(chan struct{}), done: make(chan struct{}),
-		writeStmts: map[string]*sql.Stmt{}, wake: map[task.Queue]chan struct{}{},
+		writeStmts: map[string]*sql.Stmt{}, wake: map[task.Queue]chan struct{}{}, hub: newHub(),
 	}
 	for _, q := range []task.Queue{task.Quick, task.Imports, task.Housework} {
 		db.wake[q] = make(chan struct{}, 1)
@@ -172,6 +173,9 @@ type Tx struct {
 	// wakes are the queues in which a task became ready; signalled after the
 	// commit.
 	wakes map[task.Queue]bool
+	// ended are the tasks that ended; who waits for them hears of it after the
+	// commit.
+	ended []string
 }
 
 func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {

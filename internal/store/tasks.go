@@ -161,6 +161,7 @@ func (t *Tx) finish(ctx context.Context, l task.Lease, o task.Outcome) error {
 	if err != nil {
 		return missing(err, task.ErrLeaseLost)
 	}
+	t.ended = append(t.ended, k.ID)
 	if err := t.taskEvent(ctx, k, event.Completed, level, text); err != nil {
 		return err
 	}

@@ -117,6 +117,7 @@ func (db *DB) batch(first *job) {
 	for _, j := range jobs {
 		if err == nil {
 			db.signal(j.tx.wakes)
+			db.hub.notify(j.tx.ended...)
 		}
 		j.done <- err
 	}
@@ -182,10 +183,7 @@ func (db *DB) writeStmt(ctx context.Context, query string) (*sql.Stmt, error) {
 // for both.
 func (db *DB) signal(queues map[task.Queue]bool) {
 	for q := range queues {
-		select {
-		case db.wake[q] <- struct{}{}:
-		default:
-		}
+		signal(db.wake[q])
 	}
 }
 

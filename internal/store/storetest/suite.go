@@ -76,6 +76,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"AfterEnded", testAfterEnded},
 		{"Wake", testWake},
 		{"WakeNot", testWakeNot},
+		{"Watch", testWatch},
 		{"LaneModel", testLaneModel},
 		{"LaneRace", testLaneRace},
 	}
