@@ -30,6 +30,12 @@ type ServerInterface interface {
 	// AdminGetClient Read a client
 	// (GET /admin/clients/{clientId})
 	AdminGetClient(w http.ResponseWriter, r *http.Request, clientID ClientID)
+	// AdminGetClientQuota Read a client's quota
+	// (GET /admin/clients/{clientId}/quota)
+	AdminGetClientQuota(w http.ResponseWriter, r *http.Request, clientID ClientID)
+	// AdminPutClientQuota Set a client's quota
+	// (PUT /admin/clients/{clientId}/quota)
+	AdminPutClientQuota(w http.ResponseWriter, r *http.Request, clientID ClientID)
 	// AdminListDevices List devices
 	// (GET /admin/devices)
 	AdminListDevices(w http.ResponseWriter, r *http.Request, params AdminListDevicesParams)
@@ -69,6 +75,9 @@ type ServerInterface interface {
 	// GetTask Read a task
 	// (GET /network/status/{id})
 	GetTask(w http.ResponseWriter, r *http.Request, id ObjectID, params GetTaskParams)
+	// GetQuota Read a client's quota and what is used of it
+	// (GET /quota)
+	GetQuota(w http.ResponseWriter, r *http.Request, params GetQuotaParams)
 	// ListServices List services
 	// (GET /service)
 	ListServices(w http.ResponseWriter, r *http.Request, params ListServicesParams)
@@ -162,6 +171,18 @@ func (_ Unimplemented) AdminGetClient(w http.ResponseWriter, r *http.Request, cl
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// AdminGetClientQuota Read a client's quota
+// (GET /admin/clients/{clientId}/quota)
+func (_ Unimplemented) AdminGetClientQuota(w http.ResponseWriter, r *http.Request, clientID ClientID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AdminPutClientQuota Set a client's quota
+// (PUT /admin/clients/{clientId}/quota)
+func (_ Unimplemented) AdminPutClientQuota(w http.ResponseWriter, r *http.Request, clientID ClientID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // AdminListDevices List devices
 // (GET /admin/devices)
 func (_ Unimplemented) AdminListDevices(w http.ResponseWriter, r *http.Request, params AdminListDevicesParams) {
@@ -237,6 +258,12 @@ func (_ Unimplemented) ListTasks(w http.ResponseWriter, r *http.Request, params 
 // GetTask Read a task
 // (GET /network/status/{id})
 func (_ Unimplemented) GetTask(w http.ResponseWriter, r *http.Request, id ObjectID, params GetTaskParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetQuota Read a client's quota and what is used of it
+// (GET /quota)
+func (_ Unimplemented) GetQuota(w http.ResponseWriter, r *http.Request, params GetQuotaParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -524,6 +551,58 @@ func (siw *ServerInterfaceWrapper) AdminGetClient(w http.ResponseWriter, r *http
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.AdminGetClient(w, r, clientID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AdminGetClientQuota operation middleware
+func (siw *ServerInterfaceWrapper) AdminGetClientQuota(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "clientId" -------------
+	var clientID ClientID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "clientId", chi.URLParam(r, "clientId"), &clientID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "clientId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AdminGetClientQuota(w, r, clientID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AdminPutClientQuota operation middleware
+func (siw *ServerInterfaceWrapper) AdminPutClientQuota(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "clientId" -------------
+	var clientID ClientID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "clientId", chi.URLParam(r, "clientId"), &clientID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "clientId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AdminPutClientQuota(w, r, clientID)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -973,6 +1052,39 @@ func (siw *ServerInterfaceWrapper) GetTask(w http.ResponseWriter, r *http.Reques
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetTask(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetQuota operation middleware
+func (siw *ServerInterfaceWrapper) GetQuota(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetQuotaParams
+
+	// ------------- Optional query parameter "clientId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "clientId", r.URL.Query(), &params.ClientID, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "clientId"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "clientId", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetQuota(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1894,6 +2006,12 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Get(options.BaseURL+"/admin/clients/{clientId}", wrapper.AdminGetClient)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/clients/{clientId}/quota", wrapper.AdminGetClientQuota)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/admin/clients/{clientId}/quota", wrapper.AdminPutClientQuota)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/admin/devices", wrapper.AdminListDevices)
 	})
 	r.Group(func(r chi.Router) {
@@ -1931,6 +2049,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/network/status/{id}", wrapper.GetTask)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/quota", wrapper.GetQuota)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/service", wrapper.ListServices)
@@ -2078,6 +2199,51 @@ type AdminGetClientResponseObject interface {
 type AdminGetClient200JSONResponse ClientAccount
 
 func (response AdminGetClient200JSONResponse) VisitAdminGetClientResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AdminGetClientQuotaRequestObject struct {
+	ClientID ClientID `json:"clientId"`
+}
+
+type AdminGetClientQuotaResponseObject interface {
+	VisitAdminGetClientQuotaResponse(w http.ResponseWriter) error
+}
+
+type AdminGetClientQuota200JSONResponse Quota
+
+func (response AdminGetClientQuota200JSONResponse) VisitAdminGetClientQuotaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AdminPutClientQuotaRequestObject struct {
+	ClientID ClientID `json:"clientId"`
+	Body     *AdminPutClientQuotaJSONRequestBody
+}
+
+type AdminPutClientQuotaResponseObject interface {
+	VisitAdminPutClientQuotaResponse(w http.ResponseWriter) error
+}
+
+type AdminPutClientQuota200JSONResponse Quota
+
+func (response AdminPutClientQuota200JSONResponse) VisitAdminPutClientQuotaResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -2356,6 +2522,28 @@ type GetTaskResponseObject interface {
 type GetTask200JSONResponse Task
 
 func (response GetTask200JSONResponse) VisitGetTaskResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQuotaRequestObject struct {
+	Params GetQuotaParams
+}
+
+type GetQuotaResponseObject interface {
+	VisitGetQuotaResponse(w http.ResponseWriter) error
+}
+
+type GetQuota200JSONResponse QuotaUsage
+
+func (response GetQuota200JSONResponse) VisitGetQuotaResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -2852,6 +3040,12 @@ type StrictServerInterface interface {
 	// AdminGetClient Read a client
 	// (GET /admin/clients/{clientId})
 	AdminGetClient(ctx context.Context, request AdminGetClientRequestObject) (AdminGetClientResponseObject, error)
+	// AdminGetClientQuota Read a client's quota
+	// (GET /admin/clients/{clientId}/quota)
+	AdminGetClientQuota(ctx context.Context, request AdminGetClientQuotaRequestObject) (AdminGetClientQuotaResponseObject, error)
+	// AdminPutClientQuota Set a client's quota
+	// (PUT /admin/clients/{clientId}/quota)
+	AdminPutClientQuota(ctx context.Context, request AdminPutClientQuotaRequestObject) (AdminPutClientQuotaResponseObject, error)
 	// AdminListDevices List devices
 	// (GET /admin/devices)
 	AdminListDevices(ctx context.Context, request AdminListDevicesRequestObject) (AdminListDevicesResponseObject, error)
@@ -2891,6 +3085,9 @@ type StrictServerInterface interface {
 	// GetTask Read a task
 	// (GET /network/status/{id})
 	GetTask(ctx context.Context, request GetTaskRequestObject) (GetTaskResponseObject, error)
+	// GetQuota Read a client's quota and what is used of it
+	// (GET /quota)
+	GetQuota(ctx context.Context, request GetQuotaRequestObject) (GetQuotaResponseObject, error)
 	// ListServices List services
 	// (GET /service)
 	ListServices(ctx context.Context, request ListServicesRequestObject) (ListServicesResponseObject, error)
@@ -3097,6 +3294,65 @@ func (sh *strictHandler) AdminGetClient(w http.ResponseWriter, r *http.Request, 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(AdminGetClientResponseObject); ok {
 		if err := validResponse.VisitAdminGetClientResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AdminGetClientQuota operation middleware
+func (sh *strictHandler) AdminGetClientQuota(w http.ResponseWriter, r *http.Request, clientID ClientID) {
+	var request AdminGetClientQuotaRequestObject
+
+	request.ClientID = clientID
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AdminGetClientQuota(ctx, request.(AdminGetClientQuotaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AdminGetClientQuota")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AdminGetClientQuotaResponseObject); ok {
+		if err := validResponse.VisitAdminGetClientQuotaResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AdminPutClientQuota operation middleware
+func (sh *strictHandler) AdminPutClientQuota(w http.ResponseWriter, r *http.Request, clientID ClientID) {
+	var request AdminPutClientQuotaRequestObject
+
+	request.ClientID = clientID
+
+	var body AdminPutClientQuotaJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AdminPutClientQuota(ctx, request.(AdminPutClientQuotaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AdminPutClientQuota")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AdminPutClientQuotaResponseObject); ok {
+		if err := validResponse.VisitAdminPutClientQuotaResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -3460,6 +3716,32 @@ func (sh *strictHandler) GetTask(w http.ResponseWriter, r *http.Request, id Obje
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetTaskResponseObject); ok {
 		if err := validResponse.VisitGetTaskResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetQuota operation middleware
+func (sh *strictHandler) GetQuota(w http.ResponseWriter, r *http.Request, params GetQuotaParams) {
+	var request GetQuotaRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetQuota(ctx, request.(GetQuotaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetQuota")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetQuotaResponseObject); ok {
+		if err := validResponse.VisitGetQuotaResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -19,6 +19,10 @@ type querier interface {
 	row(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// lock is what a SELECT ends with that keeps its row to the transaction.
+// SQLite has one writer and needs none.
+func (t *Tx) lock() string { return "" }
+
 // scanner is a row of either kind.
 type scanner interface{ Scan(dest ...any) error }
 

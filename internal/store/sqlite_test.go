@@ -194,6 +194,10 @@ var hot = []struct{ name, query, want string }{
 	{"events of a device", `FROM event WHERE device_id = $1`, "event_device (device_id=?)"},
 	{"volumes of a facility", `WHERE v.client_id = $1 AND v.facility_code = $2 AND v.state`, "volume_place (facility_code=? AND client_id=?)"},
 	{"ISOs of a facility", `WHERE i.facility_code = $1 AND i.client_id = $2 ORDER`, "iso_place (facility_code=? AND client_id=?)"},
+	{"volumes that a client uses", `FROM volume
+		WHERE client_id = $1 AND type = 'DATADISK'`, "COVERING INDEX volume_client (client_id=? AND type=?)"},
+	{"resizes of a client", `FROM task t JOIN volume v ON v.id = t.volume_id`, "task_resize (client_id=?)"},
+	{"ISOs that a client uses", `FROM iso WHERE client_id = $1`, "COVERING INDEX iso_client (client_id=?)"},
 	{"sharers of a content", `SELECT count(*) FROM iso WHERE sha256`, "iso_content_share (sha256=? AND facility_code=?)"},
 }
 
