@@ -50,7 +50,13 @@ func TestStopEndsWaits(t *testing.T) {
 	const most = 64 // calls of a key that may wait
 	answers := make(chan int, most)
 	for range most {
-		go func() { answers <- ask("60s") }()
+		go func() {
+			status := ask("60s")
+			for status == http.StatusTooManyRequests { // the probe below had the place
+				status = ask("60s")
+			}
+			answers <- status
+		}()
 	}
 	for ask("10ms") != http.StatusTooManyRequests {
 	}
