@@ -123,6 +123,31 @@ type ClientInterface interface {
 	// Corresponds with GET /admin/clients/{clientId} (the `AdminGetClient` operationId).
 	AdminGetClient(ctx context.Context, clientID ClientID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// AdminGetClientQuota Read a client's quota
+	//
+	// Corresponds with GET /admin/clients/{clientId}/quota (the `AdminGetClientQuota` operationId).
+	AdminGetClientQuota(ctx context.Context, clientID ClientID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdminPutClientQuotaWithBody Set a client's quota
+	//
+	// Replaces it whole: what is `null` or left out is unlimited. A quota below what is used takes nothing away; it refuses
+	// what would use more.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /admin/clients/{clientId}/quota (the `AdminPutClientQuota` operationId).
+	AdminPutClientQuotaWithBody(ctx context.Context, clientID ClientID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdminPutClientQuota Set a client's quota
+	//
+	// Replaces it whole: what is `null` or left out is unlimited. A quota below what is used takes nothing away; it refuses
+	// what would use more.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /admin/clients/{clientId}/quota (the `AdminPutClientQuota` operationId).
+	AdminPutClientQuota(ctx context.Context, clientID ClientID, body AdminPutClientQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// AdminListDevices List devices
 	//
 	// By ascending id, at most `limit` of them; the next ones come with `after` set to the last id.
@@ -266,10 +291,20 @@ type ClientInterface interface {
 
 	// GetTask Read a task
 	//
-	// By its task id, or the newest task of a device by the device's id (all digits).
+	// By its task id, or the newest task of a device by the device's id (all digits). With `wait` the answer comes when
+	// that task has ended, or else when the time is over, with the task as it is then: ask again while it is `Pending`.
 	//
 	// Corresponds with GET /network/status/{id} (the `GetTask` operationId).
-	GetTask(ctx context.Context, id ObjectID, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetTask(ctx context.Context, id ObjectID, params *GetTaskParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetQuota Read a client's quota and what is used of it
+	//
+	// What counts is what the client has or has asked for: a volume from the request that makes it until it is gone, with
+	// the size that the resizes accepted will give it; ROOT volumes not at all. An ISO counts until it is deleted, its
+	// bytes as soon as its source has announced them, and not when its import has failed.
+	//
+	// Corresponds with GET /quota (the `GetQuota` operationId).
+	GetQuota(ctx context.Context, params *GetQuotaParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListServices List services
 	//
@@ -557,6 +592,61 @@ func (c *Client) AdminCreateClient(ctx context.Context, body AdminCreateClientJS
 // Corresponds with GET /admin/clients/{clientId} (the `AdminGetClient` operationId).
 func (c *Client) AdminGetClient(ctx context.Context, clientID ClientID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAdminGetClientRequest(c.Server, clientID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminGetClientQuota Read a client's quota
+//
+// Corresponds with GET /admin/clients/{clientId}/quota (the `AdminGetClientQuota` operationId).
+func (c *Client) AdminGetClientQuota(ctx context.Context, clientID ClientID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminGetClientQuotaRequest(c.Server, clientID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminPutClientQuotaWithBody Set a client's quota
+//
+// Replaces it whole: what is `null` or left out is unlimited. A quota below what is used takes nothing away; it refuses
+// what would use more.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /admin/clients/{clientId}/quota (the `AdminPutClientQuota` operationId).
+func (c *Client) AdminPutClientQuotaWithBody(ctx context.Context, clientID ClientID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminPutClientQuotaRequestWithBody(c.Server, clientID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminPutClientQuota Set a client's quota
+//
+// Replaces it whole: what is `null` or left out is unlimited. A quota below what is used takes nothing away; it refuses
+// what would use more.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /admin/clients/{clientId}/quota (the `AdminPutClientQuota` operationId).
+func (c *Client) AdminPutClientQuota(ctx context.Context, clientID ClientID, body AdminPutClientQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminPutClientQuotaRequest(c.Server, clientID, body)
 	if err != nil {
 		return nil, err
 	}
@@ -880,11 +970,31 @@ func (c *Client) ListTasks(ctx context.Context, params *ListTasksParams, reqEdit
 
 // GetTask Read a task
 //
-// By its task id, or the newest task of a device by the device's id (all digits).
+// By its task id, or the newest task of a device by the device's id (all digits). With `wait` the answer comes when
+// that task has ended, or else when the time is over, with the task as it is then: ask again while it is `Pending`.
 //
 // Corresponds with GET /network/status/{id} (the `GetTask` operationId).
-func (c *Client) GetTask(ctx context.Context, id ObjectID, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetTaskRequest(c.Server, id)
+func (c *Client) GetTask(ctx context.Context, id ObjectID, params *GetTaskParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetTaskRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetQuota Read a client's quota and what is used of it
+//
+// What counts is what the client has or has asked for: a volume from the request that makes it until it is gone, with
+// the size that the resizes accepted will give it; ROOT volumes not at all. An ISO counts until it is deleted, its
+// bytes as soon as its source has announced them, and not when its import has failed.
+//
+// Corresponds with GET /quota (the `GetQuota` operationId).
+func (c *Client) GetQuota(ctx context.Context, params *GetQuotaParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetQuotaRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1597,6 +1707,87 @@ func NewAdminGetClientRequest(server string, clientID ClientID) (*http.Request, 
 	return req, nil
 }
 
+// NewAdminGetClientQuotaRequest constructs an http.Request for the AdminGetClientQuota method
+func NewAdminGetClientQuotaRequest(server string, clientID ClientID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "clientId", clientID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/clients/%s/quota", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAdminPutClientQuotaRequest calls the generic AdminPutClientQuota builder with application/json body
+func NewAdminPutClientQuotaRequest(server string, clientID ClientID, body AdminPutClientQuotaJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAdminPutClientQuotaRequestWithBody(server, clientID, "application/json", bodyReader)
+}
+
+// NewAdminPutClientQuotaRequestWithBody constructs an http.Request for the AdminPutClientQuota method, with any body, and a specified content type
+func NewAdminPutClientQuotaRequestWithBody(server string, clientID ClientID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "clientId", clientID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/clients/%s/quota", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewAdminListDevicesRequest constructs an http.Request for the AdminListDevices method
 func NewAdminListDevicesRequest(server string, params *AdminListDevicesParams) (*http.Request, error) {
 	var err error
@@ -2250,7 +2441,7 @@ func NewListTasksRequest(server string, params *ListTasksParams) (*http.Request,
 }
 
 // NewGetTaskRequest constructs an http.Request for the GetTask method
-func NewGetTaskRequest(server string, id ObjectID) (*http.Request, error) {
+func NewGetTaskRequest(server string, id ObjectID, params *GetTaskParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2273,6 +2464,87 @@ func NewGetTaskRequest(server string, id ObjectID) (*http.Request, error) {
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetQuotaRequest constructs an http.Request for the GetQuota method
+func NewGetQuotaRequest(server string, params *GetQuotaParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/quota")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.ClientID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "clientId", *params.ClientID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -3501,6 +3773,33 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /admin/clients/{clientId} (the `AdminGetClient` operationId).
 	AdminGetClientWithResponse(ctx context.Context, clientID ClientID, reqEditors ...RequestEditorFn) (*AdminGetClientResponse, error)
 
+	// AdminGetClientQuotaWithResponse Read a client's quota
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /admin/clients/{clientId}/quota (the `AdminGetClientQuota` operationId).
+	AdminGetClientQuotaWithResponse(ctx context.Context, clientID ClientID, reqEditors ...RequestEditorFn) (*AdminGetClientQuotaResponse, error)
+
+	// AdminPutClientQuotaWithBodyWithResponse Set a client's quota
+	//
+	// Replaces it whole: what is `null` or left out is unlimited. A quota below what is used takes nothing away; it refuses
+	// what would use more.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /admin/clients/{clientId}/quota (the `AdminPutClientQuota` operationId).
+	AdminPutClientQuotaWithBodyWithResponse(ctx context.Context, clientID ClientID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdminPutClientQuotaResponse, error)
+
+	// AdminPutClientQuotaWithResponse Set a client's quota
+	//
+	// Replaces it whole: what is `null` or left out is unlimited. A quota below what is used takes nothing away; it refuses
+	// what would use more.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /admin/clients/{clientId}/quota (the `AdminPutClientQuota` operationId).
+	AdminPutClientQuotaWithResponse(ctx context.Context, clientID ClientID, body AdminPutClientQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminPutClientQuotaResponse, error)
+
 	// AdminListDevicesWithResponse List devices
 	//
 	// By ascending id, at most `limit` of them; the next ones come with `after` set to the last id.
@@ -3662,12 +3961,24 @@ type ClientWithResponsesInterface interface {
 
 	// GetTaskWithResponse Read a task
 	//
-	// By its task id, or the newest task of a device by the device's id (all digits).
+	// By its task id, or the newest task of a device by the device's id (all digits). With `wait` the answer comes when
+	// that task has ended, or else when the time is over, with the task as it is then: ask again while it is `Pending`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /network/status/{id} (the `GetTask` operationId).
-	GetTaskWithResponse(ctx context.Context, id ObjectID, reqEditors ...RequestEditorFn) (*GetTaskResponse, error)
+	GetTaskWithResponse(ctx context.Context, id ObjectID, params *GetTaskParams, reqEditors ...RequestEditorFn) (*GetTaskResponse, error)
+
+	// GetQuotaWithResponse Read a client's quota and what is used of it
+	//
+	// What counts is what the client has or has asked for: a volume from the request that makes it until it is gone, with
+	// the size that the resizes accepted will give it; ROOT volumes not at all. An ISO counts until it is deleted, its
+	// bytes as soon as its source has announced them, and not when its import has failed.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /quota (the `GetQuota` operationId).
+	GetQuotaWithResponse(ctx context.Context, params *GetQuotaParams, reqEditors ...RequestEditorFn) (*GetQuotaResponse, error)
 
 	// ListServicesWithResponse List services
 	//
@@ -4072,6 +4383,88 @@ func (r AdminGetClientResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AdminGetClientResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AdminGetClientQuotaResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Quota
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AdminGetClientQuotaResponse) GetJSON200() *Quota {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r AdminGetClientQuotaResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdminGetClientQuotaResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdminGetClientQuotaResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdminGetClientQuotaResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AdminPutClientQuotaResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Quota
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AdminPutClientQuotaResponse) GetJSON200() *Quota {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r AdminPutClientQuotaResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdminPutClientQuotaResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdminPutClientQuotaResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdminPutClientQuotaResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4632,6 +5025,47 @@ func (r GetTaskResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetTaskResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetQuotaResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *QuotaUsage
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetQuotaResponse) GetJSON200() *QuotaUsage {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r GetQuotaResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetQuotaResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetQuotaResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetQuotaResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5568,6 +6002,51 @@ func (c *ClientWithResponses) AdminGetClientWithResponse(ctx context.Context, cl
 	return ParseAdminGetClientResponse(rsp)
 }
 
+// AdminGetClientQuotaWithResponse Read a client's quota
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /admin/clients/{clientId}/quota (the `AdminGetClientQuota` operationId).
+func (c *ClientWithResponses) AdminGetClientQuotaWithResponse(ctx context.Context, clientID ClientID, reqEditors ...RequestEditorFn) (*AdminGetClientQuotaResponse, error) {
+	rsp, err := c.AdminGetClientQuota(ctx, clientID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminGetClientQuotaResponse(rsp)
+}
+
+// AdminPutClientQuotaWithBodyWithResponse Set a client's quota
+//
+// Replaces it whole: what is `null` or left out is unlimited. A quota below what is used takes nothing away; it refuses
+// what would use more.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /admin/clients/{clientId}/quota (the `AdminPutClientQuota` operationId).
+func (c *ClientWithResponses) AdminPutClientQuotaWithBodyWithResponse(ctx context.Context, clientID ClientID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdminPutClientQuotaResponse, error) {
+	rsp, err := c.AdminPutClientQuotaWithBody(ctx, clientID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminPutClientQuotaResponse(rsp)
+}
+
+// AdminPutClientQuotaWithResponse Set a client's quota
+//
+// Replaces it whole: what is `null` or left out is unlimited. A quota below what is used takes nothing away; it refuses
+// what would use more.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /admin/clients/{clientId}/quota (the `AdminPutClientQuota` operationId).
+func (c *ClientWithResponses) AdminPutClientQuotaWithResponse(ctx context.Context, clientID ClientID, body AdminPutClientQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminPutClientQuotaResponse, error) {
+	rsp, err := c.AdminPutClientQuota(ctx, clientID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminPutClientQuotaResponse(rsp)
+}
+
 // AdminListDevicesWithResponse List devices
 //
 // By ascending id, at most `limit` of them; the next ones come with `after` set to the last id.
@@ -5831,17 +6310,35 @@ func (c *ClientWithResponses) ListTasksWithResponse(ctx context.Context, params 
 
 // GetTaskWithResponse Read a task
 //
-// By its task id, or the newest task of a device by the device's id (all digits).
+// By its task id, or the newest task of a device by the device's id (all digits). With `wait` the answer comes when
+// that task has ended, or else when the time is over, with the task as it is then: ask again while it is `Pending`.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /network/status/{id} (the `GetTask` operationId).
-func (c *ClientWithResponses) GetTaskWithResponse(ctx context.Context, id ObjectID, reqEditors ...RequestEditorFn) (*GetTaskResponse, error) {
-	rsp, err := c.GetTask(ctx, id, reqEditors...)
+func (c *ClientWithResponses) GetTaskWithResponse(ctx context.Context, id ObjectID, params *GetTaskParams, reqEditors ...RequestEditorFn) (*GetTaskResponse, error) {
+	rsp, err := c.GetTask(ctx, id, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseGetTaskResponse(rsp)
+}
+
+// GetQuotaWithResponse Read a client's quota and what is used of it
+//
+// What counts is what the client has or has asked for: a volume from the request that makes it until it is gone, with
+// the size that the resizes accepted will give it; ROOT volumes not at all. An ISO counts until it is deleted, its
+// bytes as soon as its source has announced them, and not when its import has failed.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /quota (the `GetQuota` operationId).
+func (c *ClientWithResponses) GetQuotaWithResponse(ctx context.Context, params *GetQuotaParams, reqEditors ...RequestEditorFn) (*GetQuotaResponse, error) {
+	rsp, err := c.GetQuota(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetQuotaResponse(rsp)
 }
 
 // ListServicesWithResponse List services
@@ -6348,6 +6845,58 @@ func ParseAdminGetClientResponse(rsp *http.Response) (*AdminGetClientResponse, e
 	return response, nil
 }
 
+// ParseAdminGetClientQuotaResponse parses an HTTP response from a AdminGetClientQuotaWithResponse call
+func ParseAdminGetClientQuotaResponse(rsp *http.Response) (*AdminGetClientQuotaResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdminGetClientQuotaResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Quota
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAdminPutClientQuotaResponse parses an HTTP response from a AdminPutClientQuotaWithResponse call
+func ParseAdminPutClientQuotaResponse(rsp *http.Response) (*AdminPutClientQuotaResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdminPutClientQuotaResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Quota
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseAdminListDevicesResponse parses an HTTP response from a AdminListDevicesWithResponse call
 func ParseAdminListDevicesResponse(rsp *http.Response) (*AdminListDevicesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6682,6 +7231,32 @@ func ParseGetTaskResponse(rsp *http.Response) (*GetTaskResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Task
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetQuotaResponse parses an HTTP response from a GetQuotaWithResponse call
+func ParseGetQuotaResponse(rsp *http.Response) (*GetQuotaResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetQuotaResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest QuotaUsage
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -30,6 +30,12 @@ type ServerInterface interface {
 	// AdminGetClient Read a client
 	// (GET /admin/clients/{clientId})
 	AdminGetClient(w http.ResponseWriter, r *http.Request, clientID ClientID)
+	// AdminGetClientQuota Read a client's quota
+	// (GET /admin/clients/{clientId}/quota)
+	AdminGetClientQuota(w http.ResponseWriter, r *http.Request, clientID ClientID)
+	// AdminPutClientQuota Set a client's quota
+	// (PUT /admin/clients/{clientId}/quota)
+	AdminPutClientQuota(w http.ResponseWriter, r *http.Request, clientID ClientID)
 	// AdminListDevices List devices
 	// (GET /admin/devices)
 	AdminListDevices(w http.ResponseWriter, r *http.Request, params AdminListDevicesParams)
@@ -71,7 +77,10 @@ type ServerInterface interface {
 	ListTasks(w http.ResponseWriter, r *http.Request, params ListTasksParams)
 	// GetTask Read a task
 	// (GET /network/status/{id})
-	GetTask(w http.ResponseWriter, r *http.Request, id ObjectID)
+	GetTask(w http.ResponseWriter, r *http.Request, id ObjectID, params GetTaskParams)
+	// GetQuota Read a client's quota and what is used of it
+	// (GET /quota)
+	GetQuota(w http.ResponseWriter, r *http.Request, params GetQuotaParams)
 	// ListServices List services
 	// (GET /service)
 	ListServices(w http.ResponseWriter, r *http.Request, params ListServicesParams)
@@ -165,6 +174,18 @@ func (_ Unimplemented) AdminGetClient(w http.ResponseWriter, r *http.Request, cl
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// AdminGetClientQuota Read a client's quota
+// (GET /admin/clients/{clientId}/quota)
+func (_ Unimplemented) AdminGetClientQuota(w http.ResponseWriter, r *http.Request, clientID ClientID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AdminPutClientQuota Set a client's quota
+// (PUT /admin/clients/{clientId}/quota)
+func (_ Unimplemented) AdminPutClientQuota(w http.ResponseWriter, r *http.Request, clientID ClientID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // AdminListDevices List devices
 // (GET /admin/devices)
 func (_ Unimplemented) AdminListDevices(w http.ResponseWriter, r *http.Request, params AdminListDevicesParams) {
@@ -245,7 +266,13 @@ func (_ Unimplemented) ListTasks(w http.ResponseWriter, r *http.Request, params 
 
 // GetTask Read a task
 // (GET /network/status/{id})
-func (_ Unimplemented) GetTask(w http.ResponseWriter, r *http.Request, id ObjectID) {
+func (_ Unimplemented) GetTask(w http.ResponseWriter, r *http.Request, id ObjectID, params GetTaskParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetQuota Read a client's quota and what is used of it
+// (GET /quota)
+func (_ Unimplemented) GetQuota(w http.ResponseWriter, r *http.Request, params GetQuotaParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -533,6 +560,58 @@ func (siw *ServerInterfaceWrapper) AdminGetClient(w http.ResponseWriter, r *http
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.AdminGetClient(w, r, clientID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AdminGetClientQuota operation middleware
+func (siw *ServerInterfaceWrapper) AdminGetClientQuota(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "clientId" -------------
+	var clientID ClientID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "clientId", chi.URLParam(r, "clientId"), &clientID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "clientId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AdminGetClientQuota(w, r, clientID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AdminPutClientQuota operation middleware
+func (siw *ServerInterfaceWrapper) AdminPutClientQuota(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "clientId" -------------
+	var clientID ClientID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "clientId", chi.URLParam(r, "clientId"), &clientID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "clientId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AdminPutClientQuota(w, r, clientID)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -978,8 +1057,57 @@ func (siw *ServerInterfaceWrapper) GetTask(w http.ResponseWriter, r *http.Reques
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetTaskParams
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", r.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait", Err: err})
+		}
+		return
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.GetTask(w, r, id)
+		siw.Handler.GetTask(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetQuota operation middleware
+func (siw *ServerInterfaceWrapper) GetQuota(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetQuotaParams
+
+	// ------------- Optional query parameter "clientId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "clientId", r.URL.Query(), &params.ClientID, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "clientId"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "clientId", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetQuota(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1901,6 +2029,12 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Get(options.BaseURL+"/admin/clients/{clientId}", wrapper.AdminGetClient)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/clients/{clientId}/quota", wrapper.AdminGetClientQuota)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/admin/clients/{clientId}/quota", wrapper.AdminPutClientQuota)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/admin/devices", wrapper.AdminListDevices)
 	})
 	r.Group(func(r chi.Router) {
@@ -1941,6 +2075,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/network/status/{id}", wrapper.GetTask)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/quota", wrapper.GetQuota)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/service", wrapper.ListServices)
@@ -2088,6 +2225,51 @@ type AdminGetClientResponseObject interface {
 type AdminGetClient200JSONResponse ClientAccount
 
 func (response AdminGetClient200JSONResponse) VisitAdminGetClientResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AdminGetClientQuotaRequestObject struct {
+	ClientID ClientID `json:"clientId"`
+}
+
+type AdminGetClientQuotaResponseObject interface {
+	VisitAdminGetClientQuotaResponse(w http.ResponseWriter) error
+}
+
+type AdminGetClientQuota200JSONResponse Quota
+
+func (response AdminGetClientQuota200JSONResponse) VisitAdminGetClientQuotaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AdminPutClientQuotaRequestObject struct {
+	ClientID ClientID `json:"clientId"`
+	Body     *AdminPutClientQuotaJSONRequestBody
+}
+
+type AdminPutClientQuotaResponseObject interface {
+	VisitAdminPutClientQuotaResponse(w http.ResponseWriter) error
+}
+
+type AdminPutClientQuota200JSONResponse Quota
+
+func (response AdminPutClientQuota200JSONResponse) VisitAdminPutClientQuotaResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -2376,7 +2558,8 @@ func (response ListTasks200JSONResponse) VisitListTasksResponse(w http.ResponseW
 }
 
 type GetTaskRequestObject struct {
-	ID ObjectID `json:"id"`
+	ID     ObjectID `json:"id"`
+	Params GetTaskParams
 }
 
 type GetTaskResponseObject interface {
@@ -2386,6 +2569,28 @@ type GetTaskResponseObject interface {
 type GetTask200JSONResponse Task
 
 func (response GetTask200JSONResponse) VisitGetTaskResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQuotaRequestObject struct {
+	Params GetQuotaParams
+}
+
+type GetQuotaResponseObject interface {
+	VisitGetQuotaResponse(w http.ResponseWriter) error
+}
+
+type GetQuota200JSONResponse QuotaUsage
+
+func (response GetQuota200JSONResponse) VisitGetQuotaResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -2882,6 +3087,12 @@ type StrictServerInterface interface {
 	// AdminGetClient Read a client
 	// (GET /admin/clients/{clientId})
 	AdminGetClient(ctx context.Context, request AdminGetClientRequestObject) (AdminGetClientResponseObject, error)
+	// AdminGetClientQuota Read a client's quota
+	// (GET /admin/clients/{clientId}/quota)
+	AdminGetClientQuota(ctx context.Context, request AdminGetClientQuotaRequestObject) (AdminGetClientQuotaResponseObject, error)
+	// AdminPutClientQuota Set a client's quota
+	// (PUT /admin/clients/{clientId}/quota)
+	AdminPutClientQuota(ctx context.Context, request AdminPutClientQuotaRequestObject) (AdminPutClientQuotaResponseObject, error)
 	// AdminListDevices List devices
 	// (GET /admin/devices)
 	AdminListDevices(ctx context.Context, request AdminListDevicesRequestObject) (AdminListDevicesResponseObject, error)
@@ -2924,6 +3135,9 @@ type StrictServerInterface interface {
 	// GetTask Read a task
 	// (GET /network/status/{id})
 	GetTask(ctx context.Context, request GetTaskRequestObject) (GetTaskResponseObject, error)
+	// GetQuota Read a client's quota and what is used of it
+	// (GET /quota)
+	GetQuota(ctx context.Context, request GetQuotaRequestObject) (GetQuotaResponseObject, error)
 	// ListServices List services
 	// (GET /service)
 	ListServices(ctx context.Context, request ListServicesRequestObject) (ListServicesResponseObject, error)
@@ -3130,6 +3344,65 @@ func (sh *strictHandler) AdminGetClient(w http.ResponseWriter, r *http.Request, 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(AdminGetClientResponseObject); ok {
 		if err := validResponse.VisitAdminGetClientResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AdminGetClientQuota operation middleware
+func (sh *strictHandler) AdminGetClientQuota(w http.ResponseWriter, r *http.Request, clientID ClientID) {
+	var request AdminGetClientQuotaRequestObject
+
+	request.ClientID = clientID
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AdminGetClientQuota(ctx, request.(AdminGetClientQuotaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AdminGetClientQuota")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AdminGetClientQuotaResponseObject); ok {
+		if err := validResponse.VisitAdminGetClientQuotaResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AdminPutClientQuota operation middleware
+func (sh *strictHandler) AdminPutClientQuota(w http.ResponseWriter, r *http.Request, clientID ClientID) {
+	var request AdminPutClientQuotaRequestObject
+
+	request.ClientID = clientID
+
+	var body AdminPutClientQuotaJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AdminPutClientQuota(ctx, request.(AdminPutClientQuotaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AdminPutClientQuota")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AdminPutClientQuotaResponseObject); ok {
+		if err := validResponse.VisitAdminPutClientQuotaResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -3498,10 +3771,11 @@ func (sh *strictHandler) ListTasks(w http.ResponseWriter, r *http.Request, param
 }
 
 // GetTask operation middleware
-func (sh *strictHandler) GetTask(w http.ResponseWriter, r *http.Request, id ObjectID) {
+func (sh *strictHandler) GetTask(w http.ResponseWriter, r *http.Request, id ObjectID, params GetTaskParams) {
 	var request GetTaskRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.GetTask(ctx, request.(GetTaskRequestObject))
@@ -3516,6 +3790,32 @@ func (sh *strictHandler) GetTask(w http.ResponseWriter, r *http.Request, id Obje
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetTaskResponseObject); ok {
 		if err := validResponse.VisitGetTaskResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetQuota operation middleware
+func (sh *strictHandler) GetQuota(w http.ResponseWriter, r *http.Request, params GetQuotaParams) {
+	var request GetQuotaRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetQuota(ctx, request.(GetQuotaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetQuota")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetQuotaResponseObject); ok {
+		if err := validResponse.VisitGetQuotaResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -106,7 +106,7 @@ func TestOperations(t *testing.T) {
 func checkAccess(t *testing.T, doc *openapi3.T, op operation) {
 	t.Helper()
 	perm, _ := op.Extensions["x-permission"].(string)
-	want := map[string]string{"vps": "read", "tasks": "read", "locations": "read", "services": "billing", "admin": "admin"}[op.Tags[0]]
+	want := map[string]string{"vps": "read", "tasks": "read", "locations": "read", "quotas": "read", "services": "billing", "admin": "admin"}[op.Tags[0]]
 	if op.Tags[0] == "volumes" || op.Tags[0] == "isos" {
 		want = op.Tags[0]
 		if op.method == http.MethodGet {

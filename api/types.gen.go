@@ -487,6 +487,47 @@ type PricePut struct {
 	MonthlyPrice float64 `json:"monthlyPrice"`
 }
 
+// Quota What a client may have at most; null is unlimited.
+type Quota struct {
+	// Gib The sum of their sizes, in GiB.
+	Gib *int64 `json:"gib"`
+
+	// ISOBytes The sum of their sizes, in bytes.
+	ISOBytes *int64 `json:"isoBytes"`
+
+	// Isos ISOs.
+	Isos *int64 `json:"isos"`
+
+	// Volumes Data volumes.
+	Volumes *int64 `json:"volumes"`
+}
+
+// QuotaPut What is null or left out is unlimited.
+type QuotaPut struct {
+	// Gib The sum of their sizes, in GiB.
+	Gib *int64 `json:"gib,omitempty"`
+
+	// ISOBytes The sum of their sizes, in bytes.
+	ISOBytes *int64 `json:"isoBytes,omitempty"`
+
+	// Isos ISOs.
+	Isos *int64 `json:"isos,omitempty"`
+
+	// Volumes Data volumes.
+	Volumes *int64 `json:"volumes,omitempty"`
+}
+
+// QuotaUsage defines model for QuotaUsage.
+type QuotaUsage struct {
+	ClientID int64 `json:"clientId"`
+
+	// Limits What a client may have at most; null is unlimited.
+	Limits Quota `json:"limits"`
+
+	// Used What counts against a quota.
+	Used Usage `json:"used"`
+}
+
 // Service What a volume costs. Times are seconds since 1970.
 type Service struct {
 	Acquisition *string `json:"acquisition"`
@@ -626,6 +667,21 @@ type Task struct {
 
 // TaskResult defines model for Task.Result.
 type TaskResult string
+
+// Usage What counts against a quota.
+type Usage struct {
+	// Gib The sum of their sizes, in GiB.
+	Gib int64 `json:"gib"`
+
+	// ISOBytes The sum of their sizes, in bytes.
+	ISOBytes int64 `json:"isoBytes"`
+
+	// Isos ISOs.
+	Isos int64 `json:"isos"`
+
+	// Volumes Data volumes.
+	Volumes int64 `json:"volumes"`
+}
 
 // VPS defines model for VPS.
 type VPS struct {
@@ -876,6 +932,19 @@ type ListTasksParams struct {
 	Limit *QueryLimit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// GetTaskParams defines parameters for GetTask.
+type GetTaskParams struct {
+	// Wait How long to wait for the task's end: seconds, or a duration such as `1m` or `1.5s`, at most 60 s. A call that
+	// did wait, for as long as a second or until the end, is not counted in the rate limit.
+	Wait *string `form:"wait,omitempty" json:"wait,omitempty"`
+}
+
+// GetQuotaParams defines parameters for GetQuota.
+type GetQuotaParams struct {
+	// ClientID Act for this client, which must be the key's own or a child of it.
+	ClientID *QueryClientID `form:"clientId,omitempty" json:"clientId,omitempty"`
+}
+
 // ListServicesParams defines parameters for ListServices.
 type ListServicesParams struct {
 	// Status Only services in this status; `all` is every one.
@@ -974,6 +1043,9 @@ type ListVPSEventsParams struct {
 
 // AdminCreateClientJSONRequestBody defines body for AdminCreateClient for application/json ContentType.
 type AdminCreateClientJSONRequestBody = ClientCreate
+
+// AdminPutClientQuotaJSONRequestBody defines body for AdminPutClientQuota for application/json ContentType.
+type AdminPutClientQuotaJSONRequestBody = QuotaPut
 
 // AdminCreateDeviceJSONRequestBody defines body for AdminCreateDevice for application/json ContentType.
 type AdminCreateDeviceJSONRequestBody = DeviceCreate

@@ -63,9 +63,9 @@ func creates(s *server, c *conn, device int64, n int) (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		poll := s.request("GET", "/network/status/"+t.TaskID, "")
+		wait := s.request("GET", "/network/status/"+t.TaskID+"?wait=30s", "")
 		for t.Result == "Pending" {
-			if t, err = ask(c, poll); err != nil {
+			if t, err = ask(c, wait); err != nil {
 				return 0, err
 			}
 		}

@@ -40,6 +40,13 @@ type Store interface {
 	// AddClient stores a new client, with its ID if that is not 0, and returns
 	// it. ErrNoSuchClient for the parent.
 	AddClient(ctx context.Context, c Client) (Client, error)
+
+	// Quota returns a client's quota, without bounds if it has none.
+	Quota(ctx context.Context, clientID int64) (Quota, error)
+	// Usage returns it with what is used of it, at one moment.
+	Usage(ctx context.Context, clientID int64) (Quota, Usage, error)
+	// PutQuota replaces a client's quota. ErrNoSuchClient.
+	PutQuota(ctx context.Context, clientID int64, q Quota) error
 }
 
 // cacheTime is how long an identity may be used before the key is read again:
@@ -277,6 +284,28 @@ func (s *Service) Clients(ctx context.Context, after int64, limit int) ([]Client
 // Client returns one client. ErrNoSuchClient.
 func (s *Service) Client(ctx context.Context, id int64) (Client, error) {
 	return s.store.Client(ctx, id)
+}
+
+// Quota returns a client's quota. ErrNoSuchClient.
+func (s *Service) Quota(ctx context.Context, clientID int64) (Quota, error) {
+	if _, err := s.store.Client(ctx, clientID); err != nil {
+		return Quota{}, err
+	}
+	return s.store.Quota(ctx, clientID)
+}
+
+// Usage returns a client's quota with what is used of it. ErrNoSuchClient.
+func (s *Service) Usage(ctx context.Context, clientID int64) (Quota, Usage, error) {
+	if _, err := s.store.Client(ctx, clientID); err != nil {
+		return Quota{}, Usage{}, err
+	}
+	return s.store.Usage(ctx, clientID)
+}
+
+// PutQuota replaces a client's quota, from the next request on. One below what
+// is used takes nothing away. ErrNoSuchClient.
+func (s *Service) PutQuota(ctx context.Context, clientID int64, q Quota) error {
+	return s.store.PutQuota(ctx, clientID, q)
 }
 
 // Fingerprint is a short public name of a token for logs: its prefix, or "" if

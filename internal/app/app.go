@@ -69,6 +69,7 @@ type Server struct {
 	adminAddr  string
 	stopEngine context.CancelFunc
 	drained    <-chan struct{}
+	stopping   chan struct{} // closed when Close begins
 	failed     chan error
 }
 
@@ -78,7 +79,9 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err 
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, boot: newID(), log: opt.Log, failed: make(chan error, 2), metrics: httpapi.NewMetrics(opt.Version)}
+	s := &Server{
+		cfg: cfg, boot: newID(), log: opt.Log, failed: make(chan error, 2), stopping: make(chan struct{}), metrics: httpapi.NewMetrics(opt.Version),
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
@@ -225,6 +228,7 @@ func (s *Server) serve(opt Options) error {
 		Idempotency: s.db.Idempotency(),
 		Ready:       s.db.Ping, Log: s.log, Metrics: s.metrics, Now: opt.Now, Version: opt.Version,
 		RateLimit: s.cfg.RateLimit, RateLimitAnonymous: s.cfg.RateLimitAnonymous, SizeUnit: string(s.cfg.VolumeSizeUnit),
+		Stopping: s.stopping,
 	})
 	if err != nil {
 		return fmt.Errorf("make handler: %w", err)
@@ -277,6 +281,7 @@ func (s *Server) URL() string {
 // back to be taken up later, and closes everything. ctx bounds the wait.
 func (s *Server) Close(ctx context.Context) error {
 	var errs []error
+	close(s.stopping) // calls that wait would be waited for
 	for _, h := range []*http.Server{s.http, s.admin} {
 		if h == nil {
 			continue

@@ -198,7 +198,7 @@ func (s *Server) greet(w io.Writer) error {
 Try:
   curl -H 'X-API-KEY: %[2]s' '%[1]s/api/v2/vps/volume?deviceId=1001'
   curl -H 'X-API-KEY: %[2]s' -d '{"deviceId": 1001, "size": 50}' '%[1]s/api/v2/vps/volume'
-  curl -H 'X-API-KEY: %[2]s' '%[1]s/api/v2/network/status/1001'
+  curl -H 'X-API-KEY: %[2]s' '%[1]s/api/v2/network/status/1001?wait=30s'
 `, d.URL, d.APIKey, s.demoPath())
 	return err
 }

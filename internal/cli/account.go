@@ -10,7 +10,7 @@ import (
 )
 
 func (s *shell) client() *cobra.Command {
-	return s.noun("client", "The tenants of this installation", s.clientList(), s.clientCreate())
+	return s.noun("client", "The tenants of this installation", s.clientList(), s.clientCreate(), s.clientQuota())
 }
 
 var clientColumns = []string{"CLIENT", "NAME", "PARENT", "CREATED"}

@@ -131,6 +131,13 @@ func TestCommands(t *testing.T) {
 		{args: "facility list", answers: map[string][]canned{"GET /api/v2/admin/facilities": {{status: 200, body: "[" + facilityJSON + "]"}}},
 			asked: []string{"GET /api/v2/admin/facilities"},
 			out:   "CODE  TITLE    CITY   STATE    COUNTRY\nTPA1  Tampa 1  Tampa  Florida  US\n"},
+		{args: "client quota 7 --volumes 2 --iso-bytes unlimited", answers: map[string][]canned{
+			"GET /api/v2/admin/clients/7/quota": {{status: 200, body: `{"volumes":null,"gib":500,"isos":null,"isoBytes":9}`}},
+			"PUT /api/v2/admin/clients/7/quota": {{status: 200, body: `{"volumes":2,"gib":500,"isos":null,"isoBytes":null}`}},
+			"GET /api/v2/quota":                 {{status: 200, body: `{"clientId":7,"limits":{"volumes":2,"gib":500,"isos":null,"isoBytes":null},"used":{"volumes":1,"gib":50,"isos":0,"isoBytes":0}}`}},
+		},
+			asked: []string{"GET /api/v2/admin/clients/7/quota", `PUT /api/v2/admin/clients/7/quota {"gib":500,"volumes":2}`, "GET /api/v2/quota?clientId=7"},
+			out:   "WHAT       LIMIT      USED\nvolumes    2          1\ngib        500        50\nisos       unlimited  0\niso-bytes  unlimited  0\n"},
 		{args: "facility set TPA1 --title Tampa --city Tampa --country US",
 			answers: map[string][]canned{"PUT /api/v2/admin/facilities/TPA1": {{status: 200, body: facilityJSON}}},
 			asked:   []string{`PUT /api/v2/admin/facilities/TPA1 {"city":"Tampa","country":"US","title":"Tampa"}`},

@@ -48,7 +48,7 @@ func (s *shell) wait(ctx context.Context, c *api.Client, t api.Task, timeout tim
 		if err := sleep(ctx, pause); err != nil {
 			return t, late(ctx, t, timeout, err)
 		}
-		got, _, err := read[api.Task](c.GetTask(ctx, t.TaskID))
+		got, _, err := read[api.Task](c.GetTask(ctx, t.TaskID, nil))
 		switch {
 		case err == nil:
 			t, bad = got, 0

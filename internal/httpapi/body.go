@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,7 +76,10 @@ func (b *body) check(o *operation, raw []byte, errs *fieldErrors) error {
 			b.Reset(nil)
 			return nil
 		}
-		raw = []byte("{}")
+		if !slices.ContainsFunc(o.body.props, func(p property) bool { return p.required }) {
+			return errBodyJSON // as {} it would be a request, and not the one that was sent
+		}
+		raw = []byte("{}") // so that each field is named that is missing
 	}
 	if !utf8.Valid(raw) || !json.Valid(raw) {
 		return errBodyJSON

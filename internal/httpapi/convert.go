@@ -331,3 +331,11 @@ func toNewKey(k access.Key, token string) api.NewAPIKey {
 		ExpiresAt: s.ExpiresAt, LastUsedAt: s.LastUsedAt, RevokedAt: s.RevokedAt,
 	}
 }
+
+func toQuota(q access.Quota) api.Quota {
+	return api.Quota{Volumes: q.Volumes, Gib: q.GiB, Isos: q.ISOs, ISOBytes: q.ISOBytes}
+}
+
+func toUsage(u access.Usage) api.Usage {
+	return api.Usage{Volumes: u.Volumes, Gib: u.GiB, Isos: u.ISOs, ISOBytes: u.ISOBytes}
+}

@@ -101,7 +101,12 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		err = errGone // the client may be there still: a stopping server cancels too
 	}
 	f := refusalOf(err)
+	if over := c.toll.due(); over != nil && f.status < http.StatusInternalServerError {
+		err, f = over, refusalOf(over)
+	}
 	switch f.status {
+	case http.StatusTooManyRequests:
+		c.comeBack(err)
 	case http.StatusInternalServerError:
 		s.Log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("request", c.id), slog.Any("error", err))
 	case http.StatusServiceUnavailable:

@@ -36,7 +36,6 @@ var (
 // never are the documented answers that nothing leads to today, with why they
 // are in the contract all the same.
 var never = map[string]string{
-	"createISO 409":         "a limit on ISOs would be a conflict",
 	"adminPutFacility 404":  "a code no facility has makes one",
 	"adminCreateDevice 404": "an unknown client or facility is a field that is wrong",
 }

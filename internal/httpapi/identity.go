@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/netip"
 	"time"
@@ -19,6 +20,10 @@ type call struct {
 	op    *operation // nil until routed
 	probe bool
 	gone  bool // the client gave up
+	hasty bool // it must not wait: its answer is known to be a refusal
+
+	toll   *toll         // nil unless it may wait
+	waited time.Duration // for something to happen, with nothing to do
 
 	identity access.Identity
 	refused  error  // why there is no identity
@@ -73,6 +78,17 @@ func (c *call) Write(p []byte) (int, error) {
 	n, err := c.ResponseWriter.Write(p)
 	c.size += int64(n)
 	return n, err
+}
+
+// comeBack tells when a request refused with err may be repeated, in seconds:
+// when the count starts anew, or soon where only places to wait are taken.
+func (c *call) comeBack(err error) {
+	switch {
+	case errors.Is(err, errRate) && c.limits[2] != "":
+		c.Header()["Retry-After"] = c.limits[2:3:3]
+	case errors.Is(err, errWaits):
+		c.Header()["Retry-After"] = []string{"1"}
+	}
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -61,6 +61,7 @@ func (o *operation) masked(w http.ResponseWriter, r *http.Request) {
 		o.once(w, r)
 		return
 	}
+	callOf(r.Context()).hasty = bad != nil
 	a := newAnswer(w)
 	defer a.free()
 	o.once(a, r)

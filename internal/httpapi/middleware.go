@@ -73,7 +73,7 @@ func (s *server) finish(c *call, r *http.Request) {
 		name = c.op.id
 	}
 	if s.Metrics != nil && !c.probe {
-		s.Metrics.request(name, r.Method, status, took)
+		s.Metrics.request(name, r.Method, status, took-c.waited)
 	}
 	level := slog.LevelInfo
 	switch {

@@ -154,3 +154,8 @@ func (a again) AdminPutPrice(_ context.Context, r api.AdminPutPriceRequestObject
 func (a again) AdminDeletePrice(context.Context, api.AdminDeletePriceRequestObject) (api.AdminDeletePriceResponseObject, error) {
 	return api.AdminDeletePrice204Response{}, nil
 }
+
+// AdminPutClientQuota answers the quota that was asked for.
+func (a again) AdminPutClientQuota(_ context.Context, r api.AdminPutClientQuotaRequestObject) (api.AdminPutClientQuotaResponseObject, error) {
+	return api.AdminPutClientQuota200JSONResponse(toQuota(quotaOf(r.Body))), nil
+}

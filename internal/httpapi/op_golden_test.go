@@ -34,6 +34,32 @@ func (g *golden) play() {
 	g.adminPlaces()
 	g.adminPeople()
 	g.adminPrices()
+	g.quotas()
+}
+
+// quotas leaves client 7 with a quota that is used up.
+func (g *golden) quotas() {
+	g.ok("getQuota", "success, unlimited", "/quota", "")
+	g.ok("getQuota", "success, of a child client", "/quota?clientId=9", "")
+	g.no(400, "getQuota", "a wrong client", "/quota?clientId=0", "")
+	g.no(403, "getQuota", "another client", "/quota?clientId=8", "")
+	g.noAdmin(400, "getQuota", "an operator without a client", "/quota", "")
+	g.noAdmin(404, "getQuota", "no such client", "/quota?clientId=4711", "")
+
+	const path = "/admin/clients/7/quota"
+	g.okAdmin("adminGetClientQuota", "success, unlimited", path, "")
+	g.noAs(g.keys.client, 403, "adminGetClientQuota", "a client's key", path, "")
+	g.noAdmin(404, "adminGetClientQuota", "no such client", "/admin/clients/4711/quota", "")
+	g.okAdmin("adminPutClientQuota", "success, nothing left", path, `{"volumes": 1, "gib": 1, "isos": 1, "isoBytes": null}`)
+	g.noAdmin(400, "adminPutClientQuota", "wrong numbers", path, `{"volumes": -1, "gib": "much"}`)
+	g.noAdmin(400, "adminPutClientQuota", "no body", path, "")
+	g.noAdmin(404, "adminPutClientQuota", "no such client", "/admin/clients/4711/quota", `{"volumes": 1}`)
+	g.okAdmin("adminGetClientQuota", "success", path, "")
+	g.ok("getQuota", "success", "/quota", "")
+	g.no(409, "createVolume", "the client's quota is used up", "/vps/volume", `{"size": 50, "deviceId": 1003}`)
+	g.no(409, "createISO", "the client's quota is used up", "/vps/iso",
+		`{"facilityCode": "TPA1", "bootable": false, "name": "Demo", "description": "", "url": "`+g.images.URL+`/demo.iso"}`)
+	g.okAdmin("adminPutClientQuota", "success, unlimited", path, `{}`)
 }
 
 // newVolume fills device 1002 and makes a volume on 1001, which it returns.
@@ -252,6 +278,9 @@ func (g *golden) devices() {
 func (g *golden) tasks(failed task.Task) {
 	g.ok("getTask", "success, failed", "/network/status/"+failed.ID, "")
 	g.ok("getTask", "success, the newest of a device", "/network/status/1003", "")
+	g.ok("getTask", "success, waited for", "/network/status/"+failed.ID+"?wait=30s", "")
+	g.no(400, "getTask", "a wait that is too long", "/network/status/"+failed.ID+"?wait=2m", "")
+	g.no(404, "getTask", "no such task, waited for", "/network/status/"+nobody+"?wait=30s", "")
 	g.no(404, "getTask", "no such task", "/network/status/"+nobody, "")
 	g.no(404, "getTask", "no such device", "/network/status/4711", "")
 	g.no(404, "getTask", "more digits than a device has", "/network/status/99999999999999999999", "")

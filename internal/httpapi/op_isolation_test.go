@@ -260,6 +260,7 @@ func TestClientIDIsNoProbe(t *testing.T) {
 		return slices.ContainsFunc(o.params, func(p *openapi3.ParameterRef) bool { return p.Value.Name == "clientId" && p.Value.In == "query" })
 	}
 	paths := map[string]string{
+		"getQuota":    "/quota?",
 		"listVolumes": "/vps/volume?facilityCode=TPA1", "listISOs": "/vps/iso?facilityCode=TPA1", "listVPS": "/vps?", "listTasks": "/network/status?",
 		"getISO": "/vps/iso/" + s.theirs["iso"] + "?", "deleteISO": "/vps/iso/" + s.theirs["iso"] + "?",
 	}

@@ -74,6 +74,7 @@ func (r *repeats) play() {
 	r.twice("adminPutFacility", "/admin/facilities/AMS1", `{"title": "Amsterdam 1", "city": "Amsterdam", "country": "NL"}`)
 	r.twice("adminPutPrice", "/admin/prices/TPA1/75", `{"monthlyPrice": 7.29}`)
 	r.twice("adminDeletePrice", "/admin/prices/TPA1/75", "")
+	r.twice("adminPutClientQuota", "/admin/clients/7/quota", `{"volumes": 100}`)
 	r.twice("adminCreateClient", "/admin/clients", `{"name": "Late", "parentId": 7}`)
 	r.task("adminCreateDevice", "/admin/devices", `{"clientId": 7, "facilityCode": "TPA1"}`)
 	r.secret()

@@ -35,15 +35,25 @@ func (o *ops) ListTasks(ctx context.Context, r api.ListTasksRequestObject) (api.
 }
 
 // GetTask reads a task by its id, or the newest one of a device by an id of
-// digits only, which no task has.
+// digits only, which no task has. With `wait` it answers when that task ends.
 func (o *ops) GetTask(ctx context.Context, r api.GetTaskRequestObject) (api.GetTaskResponseObject, error) {
 	scope := caller(ctx).Scope()
+	var wait time.Duration
+	if r.Params.Wait != nil {
+		var err error
+		if wait, err = parseWait(*r.Params.Wait); err != nil {
+			return nil, err
+		}
+	}
 	read := o.Tasks.Get
 	if strings.Trim(r.ID, "0123456789") == "" {
 		read = o.newestTask
 	}
 	t, err := read(ctx, scope, r.ID)
 	if err != nil {
+		return nil, err
+	}
+	if t, err = o.await(ctx, scope, t, wait); err != nil {
 		return nil, err
 	}
 	return api.GetTask200JSONResponse(toTask(t)), nil

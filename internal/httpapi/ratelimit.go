@@ -25,9 +25,7 @@ const (
 type limiter struct {
 	keyed, anonymous int // 0: no limit
 	now              func() time.Time
-	// free, if set, names requests that are not counted, such as those that wait.
-	free func(*http.Request) bool
-	max  int
+	max              int
 
 	mu      sync.Mutex
 	windows map[netip.Addr]window
@@ -76,6 +74,21 @@ func (l *limiter) take(a netip.Addr, limit int) (left int, reset time.Duration, 
 	return max(0, limit-w.used), w.end.Sub(now), ok
 }
 
+// giveBack takes back one request of a's that was counted just now, and returns
+// how many are left of limit.
+func (l *limiter) giveBack(a netip.Addr, limit int) (left int) {
+	a = source(a)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w, known := l.windows[a]
+	if !known { // forgotten for want of room
+		return limit
+	}
+	w.used = max(0, w.used-1)
+	l.windows[a] = w
+	return max(0, limit-w.used)
+}
+
 // makeRoom drops windows that are over, and any one of the others when that is
 // not enough for a new address.
 func (l *limiter) makeRoom(now time.Time, known bool) {
@@ -107,7 +120,7 @@ func (s *server) limitRate(next http.Handler) http.Handler {
 		if c.refused != nil {
 			limit, text = l.anonymous, anonymous
 		}
-		if limit == 0 || (l.free != nil && l.free(r)) {
+		if limit == 0 {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -118,11 +131,51 @@ func (s *server) limitRate(next http.Handler) http.Handler {
 		h["X-RateLimit-Limit"] = c.limits[0:1:1]
 		h["X-RateLimit-Remaining"] = c.limits[1:2:2]
 		h["X-RateLimit-Reset"] = c.limits[2:3:3]
-		if !ok {
-			h["Retry-After"] = []string{seconds}
+		if mayWait(c, r) {
+			c.toll = &toll{l: l, c: c, limit: limit, paid: ok}
+		} else if !ok {
 			s.fail(w, r, errRate)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// toll is what a request that may wait owes the limiter, and nil for any other.
+// It is counted like every request, and given back once it does wait. Where
+// nothing was left to take it is let through in the hope that it will; if it
+// does not, whatever it would have been answered, it is refused.
+type toll struct {
+	l     *limiter
+	c     *call
+	limit int
+	paid  bool // counted
+	waits bool
+}
+
+// due is errRate where the request has neither been counted nor does it wait.
+func (t *toll) due() error {
+	if t == nil || t.paid || t.waits {
+		return nil
+	}
+	return errRate
+}
+
+// forgo notes that the request waits, so that it does not count.
+func (t *toll) forgo() {
+	if t == nil {
+		return
+	}
+	t.waits = true
+	if t.paid {
+		t.paid = false
+		t.c.limits[1] = strconv.Itoa(t.l.giveBack(t.c.from, t.limit)) // the header too
+	}
+}
+
+// collect counts a request after all: its client did not stay.
+func (t *toll) collect() {
+	if t != nil {
+		t.l.take(t.c.from, t.limit)
+	}
 }

@@ -81,21 +81,19 @@ func TestRateLimitOff(t *testing.T) {
 	}
 }
 
-func TestFreeRequestsAreNotCounted(t *testing.T) {
+func TestLimiterGivesBack(t *testing.T) {
 	t.Parallel()
-	d, _ := Deps{RateLimit: 1, RateLimitAnonymous: 1}.withDefaults()
-	s := newServer(d)
-	s.limit.free = func(r *http.Request) bool { return r.URL.Path == "/wait" }
-	h := s.observe(s.limitRate(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })))
-	for i, c := range []struct {
-		path   string
-		status int
-	}{{"/wait", 204}, {"/wait", 204}, {"/x", 204}, {"/x", 429}, {"/wait", 204}} {
-		w := httptest.NewRecorder()
-		// Without a key there is no identity to refuse here: the keyed limit holds.
-		h.ServeHTTP(w, httptest.NewRequest("GET", c.path, nil))
-		if w.Code != c.status {
-			t.Errorf("%d %s: %d", i, c.path, w.Code)
+	l := newLimiter(2, 2, newClock().now)
+	a := netip.MustParseAddr("192.0.2.1")
+	if left := l.giveBack(a, 2); left != 2 {
+		t.Errorf("%d left of an address that is not known", left)
+	}
+	for range 3 {
+		l.take(a, 2)
+	}
+	for i, want := range []int{1, 2, 2} {
+		if left := l.giveBack(a, 2); left != want {
+			t.Errorf("%d: %d left, want %d", i, left, want)
 		}
 	}
 }

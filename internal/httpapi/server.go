@@ -61,10 +61,16 @@ type Deps struct {
 	SizeUnit           string // of `size` in an answered volume: GiB (also "") or Bytes
 	Now                func() time.Time
 	Version            string
+	// Stopping, when closed, ends the calls that wait: the server is about to
+	// stop, and they would hold it up. nil: never.
+	Stopping <-chan struct{}
 }
 
 // ops has the handlers: one method per operation of the contract, in op_*.go.
-type ops struct{ Deps }
+type ops struct {
+	Deps
+	waits *waits
+}
 
 // server is the transport around the handlers.
 type server struct {
@@ -81,7 +87,7 @@ func New(d Deps) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newHandler(d, &ops{Deps: d})
+	return newHandler(d, &ops{Deps: d, waits: newWaits()})
 }
 
 // NewProbes returns the handler of a server that has only /healthz and /readyz.

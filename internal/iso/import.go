@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/backend"
 	"github.com/drivebay/drivebay/internal/fault"
 	"github.com/drivebay/drivebay/internal/fetch"
@@ -129,9 +130,14 @@ func (s *Service) download(ctx context.Context, j *job) (fetch.Result, error) {
 		}
 	}
 	req.Checkpoint = func(st fetch.State) error { return j.Save(ctx, checkpoint{Fetch: &st, Again: cp.Again}) }
-	req.Progress = s.progress(ctx, j)
-	res, err := s.Fetcher.Fetch(ctx, req)
+	fetching, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	req.Progress = s.progress(ctx, j, stop)
+	res, err := s.Fetcher.Fetch(fetching, req)
 	if err != nil {
+		if cause := context.Cause(fetching); errors.Is(cause, access.ErrQuota) {
+			return fetch.Result{}, cause
+		}
 		if ctx.Err() != nil || errors.Is(err, task.ErrLeaseLost) {
 			return fetch.Result{}, err
 		}
@@ -141,21 +147,58 @@ func (s *Service) download(ctx context.Context, j *job) (fetch.Result, error) {
 }
 
 // progress returns what the download calls with bytes received and announced;
-// it writes them to the ISO about once a second.
-func (s *Service) progress(ctx context.Context, j *job) func(done, total int64) {
+// it writes them to the ISO about once a second. Bytes count against the
+// client's quota from then on; if that has no room for them, it calls stop.
+func (s *Service) progress(ctx context.Context, j *job, stop context.CancelCauseFunc) func(done, total int64) {
 	var last time.Time
+	counted := max(j.i.Done, j.i.Size)
 	return func(done, total int64) {
 		now := s.Now()
 		if now.Sub(last) < time.Second {
 			return
 		}
 		last = now
-		j.i.Done, j.i.Size = done, max(total, 0)
-		j.Report(min(j.i.Percent(), 98), fmt.Sprintf("%d of %s bytes", done, announced(total)))
-		if err := s.Store.Advance(ctx, j.Lease, j.i.ID, j.i.Done, j.i.Size); err != nil && ctx.Err() == nil {
+		i := j.i
+		i.Done, i.Size = done, max(total, 0)
+		j.Report(min(i.Percent(), 98), fmt.Sprintf("%d of %s bytes", done, announced(total)))
+		var err error
+		if n := max(i.Done, i.Size); n > counted {
+			if err = s.reserve(ctx, j, i); err == nil {
+				counted = n
+			}
+		}
+		if err == nil {
+			j.i = i // not before its bytes are counted
+			err = s.Store.Advance(ctx, j.Lease, i.ID, i.Done, i.Size)
+		}
+		switch {
+		case errors.Is(err, access.ErrQuota):
+			stop(err)
+		case err != nil && ctx.Err() == nil:
 			j.Log.Warn("write download progress", "error", err)
 		}
 	}
+}
+
+// reserve writes an ISO that is known to have more bytes than before, if the
+// client's quota has room for them. access.ErrQuota.
+func (s *Service) reserve(ctx context.Context, j *job, i ISO) error {
+	return s.Store.Step(ctx, j.Lease, func(tx Tx) error { return putWithin(ctx, tx, i) })
+}
+
+// putWithin is PutISO for an ISO that may have more bytes than its row says.
+func putWithin(ctx context.Context, tx Tx, i ISO) error {
+	was, err := tx.ISO(ctx, i.ID)
+	if err != nil {
+		return err
+	}
+	more := max(i.Done, i.Size) - max(was.Done, was.Size)
+	if more > 0 {
+		if err := access.Reserve(ctx, tx, i.ClientID, access.Usage{ISOBytes: more}); err != nil {
+			return err
+		}
+	}
+	return tx.PutISO(ctx, i)
 }
 
 func announced(total int64) string {
@@ -216,7 +259,7 @@ func (s *Service) claim(ctx context.Context, j *job, res fetch.Result, info isoi
 				return err
 			}
 		}
-		return tx.PutISO(ctx, i)
+		return putWithin(ctx, tx, i) // here at the latest the length is known
 	})
 	if err == nil {
 		j.i = i

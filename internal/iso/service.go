@@ -79,7 +79,8 @@ func (s *Service) Get(ctx context.Context, scope access.Scope, id string, facili
 
 // Create registers an ISO of the client and accepts its import as a task. The
 // URL's form is checked now, what is behind it by the task.
-// vps.ErrUnknownFacility, ErrChecksumForm, or a fault about "url".
+// vps.ErrUnknownFacility, ErrChecksumForm, a fault about "url", or
+// access.ErrQuota.
 func (s *Service) Create(ctx context.Context, clientID int64, c Create) (ISO, error) {
 	if err := s.check(ctx, c); err != nil {
 		return ISO{}, err
@@ -89,6 +90,10 @@ func (s *Service) Create(ctx context.Context, clientID int64, c Create) (ISO, er
 		URL: c.URL, Checksum: c.Checksum, Bootable: c.Bootable, State: Queued, CreatedAt: s.Now(),
 	}
 	err := s.Store.Tx(ctx, func(tx Tx) error {
+		// How long the image is will be known later; it has a byte at least.
+		if err := access.Reserve(ctx, tx, clientID, access.Usage{ISOs: 1, ISOBytes: 1}); err != nil {
+			return err
+		}
 		t, err := tx.Enqueue(ctx, task.New{
 			Kind: KindCreate, Lane: task.ISOLane(i.ID), Queue: task.Imports, ClientID: clientID, ISOID: i.ID, Facility: i.FacilityCode,
 			Args: args{ISOID: i.ID, FacilityCode: i.FacilityCode, Name: i.Name, URL: fetch.Redact(i.URL), Action: string(KindCreate)},

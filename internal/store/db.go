@@ -34,6 +34,7 @@ type DB struct {
 	engine engine
 	opt    Options
 	wake   map[task.Queue]chan struct{}
+	hub    *hub
 }
 
 // engine is what stands below the SQL that all engines share.
@@ -61,7 +62,7 @@ func Open(ctx context.Context, address string, opt Options) (*DB, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	db := &DB{opt: opt, wake: map[task.Queue]chan struct{}{}}
+	db := &DB{opt: opt, wake: map[task.Queue]chan struct{}{}, hub: newHub()}
 	for _, q := range []task.Queue{task.Quick, task.Imports, task.Housework} {
 		db.wake[q] = make(chan struct{}, 1)
 	}
@@ -105,9 +106,10 @@ type Tx struct {
 // changes is what others wait for; they are told after the commit.
 type changes struct {
 	ready map[task.Queue]bool // queues in which a task became ready
+	ended []string            // tasks that ended
 }
 
-func (c changes) none() bool { return len(c.ready) == 0 }
+func (c changes) none() bool { return len(c.ready) == 0 && len(c.ended) == 0 }
 
 func (db *DB) newTx(q querier, now time.Time) *Tx {
 	return &Tx{q: q, db: db, now: now.UTC().Truncate(time.Microsecond), changes: changes{ready: map[task.Queue]bool{}}}
@@ -209,15 +211,13 @@ func safely(t *Tx, fn func(*Tx) error) (err error) {
 	return fn(t)
 }
 
-// tell wakes who waits in this process: one dispatcher of each queue; a signal
-// not yet taken serves for both.
+// tell wakes who waits in this process: one dispatcher of each queue, and those
+// who wait for a task's end.
 func (db *DB) tell(c changes) {
 	for q := range c.ready {
-		select {
-		case db.wake[q] <- struct{}{}:
-		default:
-		}
+		signal(db.wake[q])
 	}
+	db.hub.notify(c.ended...)
 }
 
 // anything is every change there can be.

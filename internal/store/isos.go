@@ -150,7 +150,7 @@ func (s ISOs) Advance(ctx context.Context, l task.Lease, isoID string, done, siz
 // Unfinished returns the ISOs whose import has not ended.
 func (s ISOs) Unfinished(ctx context.Context) ([]string, error) {
 	out, err := all(ctx, s.db.reader(), func(r scanner) (id string, err error) { return id, r.Scan(&id) },
-		`SELECT id FROM iso WHERE state IN ('queued', 'downloading', 'verifying')`)
+		`SELECT id FROM iso WHERE state IN ('queued', 'downloading', 'verifying') ORDER BY id`)
 	return out, translate(err)
 }
 

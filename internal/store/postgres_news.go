@@ -59,6 +59,9 @@ func (n *news) send(c changes) {
 	for q := range c.ready {
 		n.todo["q:"+string(q)] = true
 	}
+	for _, id := range c.ended {
+		n.todo["t:"+id] = true
+	}
 	n.mu.Unlock()
 	select {
 	case n.wake <- struct{}{}:
@@ -166,6 +169,9 @@ func (n *news) hear(notice string) {
 	for _, item := range strings.Fields(rest) {
 		if q, ok := strings.CutPrefix(item, "q:"); ok {
 			c.ready[task.Queue(q)] = true
+		}
+		if id, ok := strings.CutPrefix(item, "t:"); ok {
+			c.ended = append(c.ended, id)
 		}
 	}
 	n.p.db.tell(c)

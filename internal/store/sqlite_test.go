@@ -197,6 +197,10 @@ var hot = []struct{ name, query, want string }{
 	{"ISOs of a facility", `WHERE i.facility_code = $1 AND i.client_id = $2 ORDER`, "iso_place (facility_code=? AND client_id=?)"},
 	{"key of a request", `FROM idempotency_key WHERE scope = $1 AND key = $2 AND created_at > $3`, "PRIMARY KEY (scope=? AND key=?)"},
 	{"keys too old", `DELETE FROM idempotency_key`, "idempotency_key_age (created_at<?)"},
+	{"volumes that a client uses", `FROM volume
+		WHERE client_id = $1 AND type = 'DATADISK'`, "COVERING INDEX volume_client (client_id=? AND type=?)"},
+	{"resizes of a client", `FROM task t JOIN volume v ON v.id = t.volume_id`, "task_resize (client_id=?)"},
+	{"ISOs that a client uses", `FROM iso WHERE client_id = $1`, "COVERING INDEX iso_client (client_id=?)"},
 	{"sharers of a content", `SELECT count(*) FROM iso WHERE sha256`, "iso_content_share (sha256=? AND facility_code=?)"},
 }
 

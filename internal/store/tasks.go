@@ -168,6 +168,7 @@ func (t *Tx) finish(ctx context.Context, l task.Lease, o task.Outcome) error {
 	if err != nil {
 		return missing(err, task.ErrLeaseLost)
 	}
+	t.changes.ended = append(t.changes.ended, k.ID)
 	if err := t.taskEvent(ctx, k, event.Completed, level, text); err != nil {
 		return err
 	}

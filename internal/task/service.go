@@ -23,6 +23,10 @@ type Lister interface {
 	Get(ctx context.Context, s access.Scope, id string) (Task, error)
 	// Newest returns the newest task of a device of the scope. ErrNotFound.
 	Newest(ctx context.Context, s access.Scope, deviceID int64) (Task, error)
+	// Watch returns a channel that is signalled after a commit that ended the
+	// task, if that happened in this process; with several nodes it may not
+	// have. It takes any id. cancel must be called in the end.
+	Watch(id string) (changed <-chan struct{}, cancel func())
 	// Count returns how many tasks are in each unfinished state, and since when
 	// the oldest of them has been there.
 	Count(ctx context.Context) ([]Count, error)

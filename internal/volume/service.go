@@ -70,7 +70,8 @@ func (s *Service) UpgradeSizes(ctx context.Context, scope access.Scope, id strin
 
 // Create accepts a new volume of sizeGiB, one of the sizes sold in the
 // device's facility, attached to the device. Charges begin when the task
-// succeeds. vps.ErrDeviceNotFound, ErrSizeNotSold, ErrDeviceFull.
+// succeeds. vps.ErrDeviceNotFound, ErrSizeNotSold, ErrDeviceFull,
+// access.ErrQuota.
 func (s *Service) Create(ctx context.Context, scope access.Scope, deviceID int64, sizeGiB int) (task.Task, error) {
 	var t task.Task
 	err := s.Store.Tx(ctx, func(tx Tx) error {
@@ -89,6 +90,9 @@ func (s *Service) Create(ctx context.Context, scope access.Scope, deviceID int64
 		if err := checkRoom(ctx, tx, d); err != nil {
 			return err
 		}
+		if err := access.Reserve(ctx, tx, d.ClientID, access.Usage{Volumes: 1, GiB: int64(sizeGiB)}); err != nil {
+			return err
+		}
 		v := Volume{
 			ID: s.NewID(), ClientID: d.ClientID, FacilityCode: d.FacilityCode, Type: DataDisk, State: Creating,
 			Bytes: int64(sizeGiB) * GiB, ProductID: price.ProductID, Monthly: price.Monthly, CreatedAt: s.Now(),
@@ -104,7 +108,8 @@ func (s *Service) Create(ctx context.Context, scope access.Scope, deviceID int64
 
 // Resize accepts growing a volume to sizeGiB. deviceID is required while the
 // volume is attached and must be that device. ErrNotFound, ErrRoot,
-// ErrDeleting, ErrDeviceRequired, ErrWrongDevice, ErrNotLarger, ErrSizeNotSold.
+// ErrDeleting, ErrDeviceRequired, ErrWrongDevice, ErrNotLarger, ErrSizeNotSold,
+// access.ErrQuota.
 func (s *Service) Resize(ctx context.Context, scope access.Scope, id string, sizeGiB int, deviceID *int64) (task.Task, error) {
 	return s.change(ctx, scope, id, KindResize, func(tx Tx, v Volume, p Plan) (args, error) {
 		if err := p.CheckDevice(deviceID); err != nil {
@@ -115,6 +120,9 @@ func (s *Service) Resize(ctx context.Context, scope access.Scope, id string, siz
 			return args{}, err
 		}
 		price, err := p.CheckGrow(sizeGiB, sold)
+		if err == nil {
+			err = access.Reserve(ctx, tx, v.ClientID, access.Usage{GiB: int64(sizeGiB - p.SizeGiB)})
+		}
 		return args{SizeGiB: sizeGiB, DeviceID: p.DeviceID, ProductID: price.ProductID, Monthly: price.Monthly}, err
 	})
 }

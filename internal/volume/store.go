@@ -47,6 +47,8 @@ type Store interface {
 
 // Tx is what the rules of volumes read and write inside one transaction.
 type Tx interface {
+	access.QuotaTx
+
 	// Device returns a device and keeps its lane to this transaction.
 	// vps.ErrDeviceNotFound.
 	Device(ctx context.Context, id int64) (vps.Device, error)

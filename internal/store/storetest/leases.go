@@ -234,3 +234,46 @@ func testWakeNot(t *testing.T, w *world) {
 		t.Error("woken for nothing")
 	}
 }
+
+// testWatch: who watches a task hears once the commit that ended it can be
+// read, and of nothing else.
+func testWatch(t *testing.T, w *world) {
+	ctx := t.Context()
+	k := w.enqueue(t, task.New{Lane: "l", ClientID: 7})
+	other := w.enqueue(t, task.New{Lane: "m", ClientID: 7, RunAt: w.clock.Now().Add(time.Hour)})
+	changed, cancel := w.Tasks().Watch(k.ID)
+	again, cancelAgain := w.Tasks().Watch(k.ID)
+	left, leave := w.Tasks().Watch(k.ID)
+	none, cancelNone := w.Tasks().Watch(other.ID)
+	defer cancel()
+	defer cancelAgain()
+	defer cancelNone()
+	leave()
+	leave()
+	_, l := w.claimOne(t, "n/b")
+	lost := l
+	lost.Attempt++
+	is(t, w.Tasks().Finish(ctx, lost, task.Success), task.ErrLeaseLost)
+	check(t, w.Tasks().Save(ctx, l, nil, task.Progress{Percent: 1}))
+	select {
+	case <-changed:
+		t.Error("signalled although the task has not ended")
+	default:
+	}
+	check(t, w.Tasks().Finish(ctx, l, task.Success))
+	for _, c := range []<-chan struct{}{changed, again} {
+		select {
+		case <-c:
+		case <-time.After(10 * time.Second):
+			t.Fatal("no signal of the end")
+		}
+	}
+	same(t, "state", w.task(t, k.ID).State, task.Done)
+	select {
+	case <-left:
+		t.Error("signalled after the watch was cancelled")
+	case <-none:
+		t.Error("signalled by another task's end")
+	default:
+	}
+}

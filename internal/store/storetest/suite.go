@@ -35,6 +35,9 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Types", testTypes},
 		{"Clients", testClients},
 		{"Keys", testKeys},
+		{"Quota", testQuota},
+		{"Usage", testUsage},
+		{"QuotaRace", testQuotaRace},
 		{"Facilities", testFacilities},
 		{"Devices", testDevices},
 		{"DeviceChanges", testDeviceChanges},
@@ -82,6 +85,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"AfterEnded", testAfterEnded},
 		{"Wake", testWake},
 		{"WakeNot", testWakeNot},
+		{"Watch", testWatch},
 		{"LaneModel", testLaneModel},
 		{"LaneRace", testLaneRace},
 	}

@@ -49,6 +49,13 @@ CREATE TABLE client (
     created_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX client_parent ON client (parent_id) WHERE parent_id IS NOT NULL;
+CREATE TABLE client_quota (
+    client_id INTEGER PRIMARY KEY REFERENCES client (id),
+    volumes   INTEGER CHECK (volumes >= 0),
+    gib       INTEGER CHECK (gib >= 0),
+    isos      INTEGER CHECK (isos >= 0),
+    iso_bytes INTEGER CHECK (iso_bytes >= 0)
+) STRICT;
 CREATE TABLE device (
     id             INTEGER PRIMARY KEY,
     client_id      INTEGER NOT NULL REFERENCES client (id),
@@ -87,7 +94,8 @@ CREATE TABLE facility (
     title   TEXT NOT NULL,
     city    TEXT NOT NULL,
     state   TEXT NOT NULL,
-    country TEXT NOT NULL
+    country TEXT NOT NULL,
+    storage TEXT -- the folder its disks are in, where several servers could have one
 ) STRICT;
 CREATE TABLE idempotency_key (
     scope        INTEGER NOT NULL,
@@ -124,6 +132,7 @@ CREATE TABLE iso (
     task_id       TEXT NOT NULL,
     created_at    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX iso_client ON iso (client_id, state, sha256, size_bytes, done_bytes);
 CREATE INDEX iso_content_share ON iso (sha256, facility_code) WHERE sha256 IS NOT NULL;
 CREATE INDEX iso_place ON iso (facility_code, client_id, created_at, id);
 CREATE TABLE iso_content (
@@ -206,6 +215,7 @@ CREATE INDEX task_iso ON task (iso_id, seq) WHERE iso_id IS NOT NULL AND state I
 CREATE INDEX task_lane ON task (lane, seq) WHERE state IN ('waiting', 'ready', 'running');
 CREATE INDEX task_ready ON task (queue, run_at, seq) WHERE state = 'ready';
 CREATE INDEX task_ready_at ON task (facility_code, queue, run_at, seq) WHERE state = 'ready';
+CREATE INDEX task_resize ON task (client_id, seq) WHERE kind = 'volume.resize' AND state IN ('waiting', 'ready', 'running');
 CREATE INDEX task_running ON task (owner, lease_until) WHERE state = 'running';
 CREATE INDEX task_volume ON task (volume_id, seq) WHERE volume_id IS NOT NULL AND state IN ('waiting', 'ready', 'running');
 CREATE TABLE task_after (
@@ -226,5 +236,6 @@ CREATE TABLE volume (
     generation    INTEGER NOT NULL DEFAULT 0,
     created_at    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX volume_client ON volume (client_id, type, state, bytes);
 CREATE INDEX volume_discarded ON volume (facility_code, created_at, id) WHERE state = 'discarded';
 CREATE INDEX volume_place ON volume (facility_code, client_id, created_at, id);
