@@ -190,6 +190,14 @@ func checkDatabase(v string) string {
 
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
+// checkEvery takes no pause so short that looking would be all that is done.
+func checkEvery(v time.Duration) string {
+	if v == 0 {
+		return ""
+	}
+	return within(v, time.Minute, 7*24*time.Hour)
+}
+
 func checkNode(v string) string {
 	if !nodeName.MatchString(v) {
 		return fmt.Sprintf("%q is not a name of 1 to 63 letters, digits, dots, dashes and underscores", v)

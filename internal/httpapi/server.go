@@ -22,6 +22,7 @@ import (
 	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/billing"
 	"github.com/drivebay/drivebay/internal/iso"
+	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
@@ -44,6 +45,8 @@ type Deps struct {
 	Tasks   task.Lister
 	Ledger  *billing.Ledger
 	Access  *access.Service
+	// Reconcile looks for what differs.
+	Reconcile *reconcile.Service
 	// Ready reports whether requests can be served; nil: always.
 	Ready   func(context.Context) error
 	Log     *slog.Logger // nil: nowhere

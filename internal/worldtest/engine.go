@@ -25,6 +25,7 @@ func (w *World) Start() {
 	w.VPS.Register(e)
 	w.Volumes.Register(e)
 	w.ISOs.Register(e)
+	w.Reconcile.Register(e)
 	ctx, stop := context.WithCancel(context.Background())
 	drained, err := e.Start(ctx)
 	if err != nil {

@@ -1,0 +1,268 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/drivebay/drivebay/internal/backend"
+	"github.com/drivebay/drivebay/internal/fault"
+	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/vps"
+)
+
+// Service looks, records and repairs. All who call it are operators.
+type Service struct {
+	Store   Store
+	Drivers backend.Provider
+	Now     func() time.Time
+	Log     *slog.Logger // nil: nowhere
+	// Every is the pause of the periodic look; 0: there is none.
+	Every time.Duration
+	// Grace is how long a finding must have been seen to be acted upon.
+	Grace time.Duration
+	// Repair lets the periodic look repair what it confirms.
+	Repair bool
+	// Retention is how long things stay in quarantine at least.
+	Retention time.Duration
+}
+
+// Request is what a run is asked to do.
+type Request struct {
+	Repair       bool
+	FacilityCode string         // "": all
+	Grace        *time.Duration // nil: the service's
+}
+
+// runArgs is what the task of a run keeps of its request.
+type runArgs struct {
+	Action       string `json:"action"`
+	Repair       bool   `json:"repair"`
+	FacilityCode string `json:"facilityCode,omitempty"`
+	GraceSeconds int64  `json:"graceSeconds"`
+}
+
+// Start accepts a run. vps.ErrUnknownFacility.
+func (s *Service) Start(ctx context.Context, r Request) (task.Task, error) {
+	if r.FacilityCode != "" {
+		codes, err := s.Store.Facilities(ctx)
+		if err != nil {
+			return task.Task{}, err
+		}
+		if !slices.Contains(codes, r.FacilityCode) {
+			return task.Task{}, vps.ErrUnknownFacility
+		}
+	}
+	grace := s.Grace
+	if r.Grace != nil {
+		grace = *r.Grace
+	}
+	var t task.Task
+	err := s.Store.Tx(ctx, func(tx Tx) (err error) {
+		t, err = tx.Enqueue(ctx, task.New{
+			Kind: KindRun, Lane: task.HouseLane(KindRun), Queue: task.Housework,
+			Args: runArgs{Action: string(KindRun), Repair: r.Repair, FacilityCode: r.FacilityCode, GraceSeconds: int64(grace / time.Second)},
+		})
+		return err
+	})
+	return t, err
+}
+
+// Findings lists the open findings by id.
+func (s *Service) Findings(ctx context.Context, f Filter) ([]Finding, error) {
+	if err := s.facilityExists(ctx, f.FacilityCode); err != nil {
+		return nil, err
+	}
+	return s.Store.Open(ctx, f)
+}
+
+// facilityExists is vps.ErrFacilityNotFound for a filter that names none.
+func (s *Service) facilityExists(ctx context.Context, code *string) error {
+	if code == nil {
+		return nil
+	}
+	codes, err := s.Store.Facilities(ctx)
+	if err == nil && !slices.Contains(codes, *code) {
+		return vps.ErrFacilityNotFound
+	}
+	return err
+}
+
+// Count counts the open confirmed findings of each class.
+func (s *Service) Count(ctx context.Context) (map[Class]int, error) { return s.Store.Count(ctx) }
+
+// Register makes e run the reconciler's tasks.
+func (s *Service) Register(e *task.Engine) {
+	if s.Every > 0 {
+		e.Register(KindPeriodic, task.Policy{Every: s.Every}, periodic{s})
+	}
+	e.Register(KindRun, task.Policy{Deadline: 2 * time.Hour}, run{s})
+	quick := task.Policy{Deadline: 10 * time.Minute}
+	for _, k := range []task.Kind{KindRepairVolume, KindRepairDevice, KindRepairISO} {
+		e.Register(k, quick, repair{s})
+	}
+	e.Register(KindDiscard, quick, discard{s})
+}
+
+func (s *Service) log() *slog.Logger { return cmp.Or(s.Log, slog.New(slog.DiscardHandler)) }
+
+// pass looks at facilities, and at tasks where none is named, and records what
+// it sees. It returns that with what was recorded before.
+func (s *Service) pass(ctx context.Context, facilityCode string, grace time.Duration) (found []Finding, err error) {
+	codes := []string{facilityCode}
+	if facilityCode == "" {
+		if codes, err = s.Store.Facilities(ctx); err != nil {
+			return nil, err
+		}
+	}
+	record := func(l Look) error {
+		l.Grace = grace
+		kept, err := s.Store.Record(ctx, l)
+		found = append(found, kept...)
+		return err
+	}
+	for _, code := range codes {
+		l, err := s.look(ctx, code)
+		if err != nil {
+			return found, fmt.Errorf("look at %s: %w", code, err)
+		}
+		if err := record(l); err != nil {
+			return found, err
+		}
+	}
+	if facilityCode != "" {
+		return found, nil
+	}
+	rows, err := s.Store.Stuck(ctx)
+	if err != nil {
+		return found, err
+	}
+	return found, record(Look{At: s.Now(), Found: Compare(rows, backend.View{}, rows.At)})
+}
+
+// periodic is the look that comes back by itself.
+type periodic struct{ s *Service }
+
+// Run looks once, and repairs if the service is set so.
+func (p periodic) Run(ctx context.Context, r *task.Run) error {
+	found, err := p.s.pass(ctx, "", p.s.Grace)
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		if f.Confirmed {
+			r.Log.Warn("finding", "class", f.Class, "facility", f.FacilityCode, "object", f.Object, "detail", f.Detail)
+		}
+	}
+	if p.s.Repair {
+		p.s.repairAll(ctx, r.Log, found)
+	}
+	return nil
+}
+
+// Fail is never called: periodic work does not fail, it comes back.
+func (periodic) Fail(context.Context, *task.Run, task.Failure) error {
+	return fault.New(fault.Internal, "internal", "periodic work does not fail")
+}
+
+// run is a look that was asked for.
+type run struct{ s *Service }
+
+// Run looks, looks again after the grace time if anything is not confirmed,
+// repairs what is if asked to, and looks once more at what that came to.
+func (u run) Run(ctx context.Context, r *task.Run) error {
+	var a runArgs
+	if err := json.Unmarshal(r.Task.Args, &a); err != nil {
+		return fmt.Errorf("decode arguments of task %s: %w", r.Task.ID, err)
+	}
+	grace := time.Duration(a.GraceSeconds) * time.Second
+	r.Report(5, "looking")
+	found, err := u.s.pass(ctx, a.FacilityCode, grace)
+	if err != nil {
+		return err
+	}
+	if rest, open := unconfirmed(found, grace); open > 0 {
+		r.Report(30, fmt.Sprintf("%d of %d findings are new; looking again in %s", open, len(found), rest.Round(time.Second)))
+		if err := sleep(ctx, rest); err != nil {
+			return err
+		}
+		if found, err = u.s.pass(ctx, a.FacilityCode, grace); err != nil {
+			return err
+		}
+	}
+	repaired := 0
+	if a.Repair {
+		r.Report(60, "repairing")
+		n, ids := u.s.repairAll(ctx, r.Log, found)
+		if repaired = n; n > 0 {
+			if err := u.s.settled(ctx, ids); err != nil {
+				return err
+			}
+			r.Report(90, "looking at what was repaired")
+			if found, err = u.s.pass(ctx, a.FacilityCode, grace); err != nil {
+				return err
+			}
+		}
+	}
+	o := task.Success
+	o.Message = fmt.Sprintf("findings: %d, repairs: %d", len(found), repaired)
+	return u.s.Store.Finish(ctx, r.Lease, o, func(Tx) error { return nil })
+}
+
+// Fail ends the task; what was found and repaired stays so.
+func (u run) Fail(ctx context.Context, r *task.Run, f task.Failure) error {
+	return u.s.Store.Finish(ctx, r.Lease, f.Outcome(), func(Tx) error { return nil })
+}
+
+// unconfirmed is how many findings are, and how long until a look can confirm
+// the newest of them.
+func unconfirmed(found []Finding, grace time.Duration) (rest time.Duration, n int) {
+	for _, f := range found {
+		if !f.Confirmed {
+			n++
+			rest = max(rest, grace-f.LastSeen.Sub(f.FirstSeen))
+		}
+	}
+	return rest, n
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// settleTime is how long a run waits for the repairs it has enqueued. They go
+// on after it.
+const settleTime = 5 * time.Minute
+
+// settled waits until the tasks have ended.
+func (s *Service) settled(ctx context.Context, ids []string) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for pause := 5 * time.Millisecond; len(ids) > 0; pause = min(2*pause, time.Second) {
+		n, err := s.Store.Unfinished(ctx, ids)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return nil
+		}
+		if err := sleep(ctx, pause); err != nil {
+			if ctx.Err() == context.DeadlineExceeded {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
