@@ -37,6 +37,7 @@ var (
 var never = map[string]string{
 	"createISO 409":         "a limit on ISOs would be a conflict",
 	"adminPutFacility 404":  "a code no facility has makes one",
+	"adminReconcile 404":    "an unknown facility is a field that is wrong",
 	"adminCreateDevice 404": "an unknown client or facility is a field that is wrong",
 }
 

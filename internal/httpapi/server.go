@@ -120,6 +120,9 @@ func newHandler(d Deps, handlers api.StrictServerInterface) (http.Handler, error
 	if d.Metrics != nil && d.Tasks != nil {
 		d.Metrics.watch(d.Tasks)
 	}
+	if d.Metrics != nil && d.Reconcile != nil {
+		d.Metrics.watchFindings(d.Reconcile)
+	}
 	s.mux.NotFound(func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, errRoute) })
 	s.mux.MethodNotAllowed(s.wrongMethod)
 

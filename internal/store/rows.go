@@ -37,7 +37,7 @@ func (s Findings) Rows(ctx context.Context, facilityCode string, since int64) (r
 		// A service goes with its volume, and by itself where there is none.
 		if rows.Services, err = all(ctx, t, scanBilled, `SELECT s.id, s.client_id, s.volume_id, s.facility_code, s.size_gib, s.product_id, s.monthly_cents
 			FROM service s LEFT JOIN volume v ON v.id = s.volume_id
-			WHERE s.status = 'active' AND coalesce(v.facility_code, s.facility_code) = $1 ORDER BY s.id`, facilityCode); err != nil {
+			WHERE s.status = 'active' AND coalesce(v.facility_code, s.facility_code) = $1 ORDER BY s.volume_id, s.id`, facilityCode); err != nil {
 			return err
 		}
 		rows.Held, err = all(ctx, t, scanHeld, `SELECT `+heldColumns+` FROM quarantine WHERE facility_code = $1 ORDER BY id`, facilityCode)
@@ -52,7 +52,7 @@ func (t *Tx) work(ctx context.Context, since int64, rows *reconcile.Rows) (err e
 		return err
 	}
 	const columns = `SELECT volume_id, device_id, iso_id FROM task `
-	if rows.Work, err = all(ctx, t, scanWork, columns+`WHERE state IN `+unfinished+` ORDER BY seq`); err != nil || since < 0 {
+	if rows.Work, err = all(ctx, t, scanWork, columns+`WHERE state IN `+unfinished+` ORDER BY lane, seq`); err != nil || since < 0 {
 		return err
 	}
 	newer, err := all(ctx, t, scanWork, columns+`WHERE seq > $1 ORDER BY seq`, since)
@@ -104,7 +104,7 @@ func (s Findings) Stuck(ctx context.Context) (rows reconcile.Rows, err error) {
 				CASE WHEN state = 'running' THEN lease_until WHEN state = 'ready' AND run_at > updated_at THEN run_at ELSE updated_at END,
 				state = 'waiting' AND seq = (SELECT min(o.seq) FROM task o WHERE o.lane = task.lane AND o.state IN `+unfinished+`)
 					AND NOT EXISTS (SELECT 1 FROM task_after a JOIN task b ON b.seq = a.after_seq WHERE a.seq = task.seq AND b.state IN `+unfinished+`)
-			FROM task WHERE state IN `+unfinished+` ORDER BY seq`)
+			FROM task WHERE state IN `+unfinished+` ORDER BY lane, seq`)
 		return err
 	})
 	return rows, err
