@@ -97,9 +97,7 @@ func (s *Service) Count(ctx context.Context) (map[Class]int, error) { return s.S
 
 // Register makes e run the reconciler's tasks.
 func (s *Service) Register(e *task.Engine) {
-	if s.Every > 0 {
-		e.Register(KindPeriodic, task.Policy{Every: s.Every}, periodic{s})
-	}
+	e.Register(KindPeriodic, task.Policy{Every: s.Every}, periodic{s})
 	e.Register(KindRun, task.Policy{Deadline: 2 * time.Hour}, run{s})
 	quick := task.Policy{Deadline: 10 * time.Minute}
 	for _, k := range []task.Kind{KindRepairVolume, KindRepairDevice, KindRepairISO} {
@@ -147,8 +145,12 @@ func (s *Service) pass(ctx context.Context, facilityCode string, grace time.Dura
 // periodic is the look that comes back by itself.
 type periodic struct{ s *Service }
 
-// Run looks once, and repairs if the service is set so.
+// Run looks once, and repairs if the service is set so. Where there is to be no
+// periodic look any more, it ends the task that a server before has left.
 func (p periodic) Run(ctx context.Context, r *task.Run) error {
+	if p.s.Every == 0 {
+		return p.s.Store.Finish(ctx, r.Lease, task.Success, func(Tx) error { return nil })
+	}
 	found, err := p.s.pass(ctx, "", p.s.Grace)
 	if err != nil {
 		return err
