@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 
 	"github.com/drivebay/drivebay/internal/iso"
@@ -203,6 +204,10 @@ func (b beginning) device(do act) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	lane, err := b.tx.PendingIn(b.ctx, task.DeviceLane(id))
+	if err != nil || slices.ContainsFunc(lane, func(t task.Task) bool { return t.Kind == KindRepairDevice }) {
+		return false, err // another run has begun it
+	}
 	return true, b.put(task.New{
 		Kind: KindRepairDevice, Lane: task.DeviceLane(id), ClientID: d.ClientID, DeviceID: id,
 	}, repairArgs{Repair: do, DeviceID: id})
@@ -287,13 +292,14 @@ func (b beginning) stuck() (bool, error) {
 		return b.device(settle)
 	case aTask:
 		return true, b.tx.Promote(b.ctx, b.f.Object)
-	case aContent:
-		return true, b.put(task.New{Kind: KindRepairISO, Lane: task.ISOLane(b.f.Object), ISOID: b.f.Object},
-			repairArgs{Repair: content, SHA256: b.f.Object})
 	}
 	pending, err := b.tx.PendingISO(b.ctx, b.f.Object)
 	if err != nil || len(pending) > 0 {
 		return false, err
+	}
+	if b.f.what == aContent {
+		return true, b.put(task.New{Kind: KindRepairISO, Lane: task.ISOLane(b.f.Object), ISOID: b.f.Object},
+			repairArgs{Repair: content, SHA256: b.f.Object})
 	}
 	i, err := b.tx.ISO(b.ctx, b.f.Object)
 	if errors.Is(err, iso.ErrNotFound) {

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/drivebay/drivebay/internal/backend"
+	"github.com/drivebay/drivebay/internal/backend/fake"
 	"github.com/drivebay/drivebay/internal/fault"
+	"github.com/drivebay/drivebay/internal/iso"
 	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/vps"
@@ -317,4 +319,36 @@ func TestStuckTask(t *testing.T) {
 	if k := w.Ended("lost"); k.Reason != "precondition_failed" {
 		t.Errorf("the task ended %s: %s", k.State, k.Reason)
 	}
+}
+
+// TestWithinALook holds that what comes and goes between the reading of the
+// rows and that of the storage, or between that and the rows again, is not taken
+// for a difference.
+func TestWithinALook(t *testing.T) {
+	t.Parallel()
+	w := inhabit(t)
+	w.Source.Put("http://mirror.example/b.iso", worldtest.Image("B", true))
+	var volumeID, isoID string
+	w.Drivers["TPA1"].On("InspectAll").Before(func(fake.Call) error {
+		volumeID = w.done(w.Volumes.Create(ctx, everyone, 2001, 50)).VolumeID
+		i, err := w.ISOs.Create(ctx, worldtest.Client, iso.Create{FacilityCode: "TPA1", Name: "b", URL: "http://mirror.example/b.iso"})
+		if err != nil {
+			t.Error(err)
+		}
+		w.Succeeds(task.Task{ID: i.TaskID})
+		isoID = i.ID
+		w.done(w.Volumes.Detach(ctx, everyone, 1001, w.on))
+		return nil
+	}).After(func(fake.Call) error {
+		w.done(w.Volumes.Delete(ctx, everyone, volumeID, new(int64(2001))))
+		w.done(w.ISOs.Delete(ctx, everyone, isoID, nil))
+		w.done(w.Volumes.Attach(ctx, everyone, 1001, w.on))
+		return nil
+	})
+	for range 3 {
+		if found, err := w.Reconcile.Pass(ctx); err != nil || len(found) > 0 {
+			t.Fatalf("found %+v, %v", found, err)
+		}
+	}
+	w.Check()
 }
