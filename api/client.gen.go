@@ -217,6 +217,13 @@ type ClientInterface interface {
 	// Corresponds with DELETE /admin/keys/{keyId} (the `AdminRevokeKey` operationId).
 	AdminRevokeKey(ctx context.Context, keyID ObjectID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// AdminListNodes List the servers of this installation
+	//
+	// By name. A server that has stopped orderly leaves the list, one that was killed stays in it for a week.
+	//
+	// Corresponds with GET /admin/nodes (the `AdminListNodes` operationId).
+	AdminListNodes(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// AdminListPrices List what is on sale
 	//
 	// By facility code, then size.
@@ -798,6 +805,23 @@ func (c *Client) AdminCreateKey(ctx context.Context, body AdminCreateKeyJSONRequ
 // Corresponds with DELETE /admin/keys/{keyId} (the `AdminRevokeKey` operationId).
 func (c *Client) AdminRevokeKey(ctx context.Context, keyID ObjectID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAdminRevokeKeyRequest(c.Server, keyID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminListNodes List the servers of this installation
+//
+// By name. A server that has stopped orderly leaves the list, one that was killed stays in it for a week.
+//
+// Corresponds with GET /admin/nodes (the `AdminListNodes` operationId).
+func (c *Client) AdminListNodes(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminListNodesRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -2126,6 +2150,33 @@ func NewAdminRevokeKeyRequest(server string, keyID ObjectID) (*http.Request, err
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAdminListNodesRequest constructs an http.Request for the AdminListNodes method
+func NewAdminListNodesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/nodes")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -3934,6 +3985,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with DELETE /admin/keys/{keyId} (the `AdminRevokeKey` operationId).
 	AdminRevokeKeyWithResponse(ctx context.Context, keyID ObjectID, reqEditors ...RequestEditorFn) (*AdminRevokeKeyResponse, error)
 
+	// AdminListNodesWithResponse List the servers of this installation
+	//
+	// By name. A server that has stopped orderly leaves the list, one that was killed stays in it for a week.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /admin/nodes (the `AdminListNodes` operationId).
+	AdminListNodesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*AdminListNodesResponse, error)
+
 	// AdminListPricesWithResponse List what is on sale
 	//
 	// By facility code, then size.
@@ -4763,6 +4823,47 @@ func (r AdminRevokeKeyResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AdminRevokeKeyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AdminListNodesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Node
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AdminListNodesResponse) GetJSON200() *[]Node {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r AdminListNodesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdminListNodesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdminListNodesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdminListNodesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6231,6 +6332,21 @@ func (c *ClientWithResponses) AdminRevokeKeyWithResponse(ctx context.Context, ke
 	return ParseAdminRevokeKeyResponse(rsp)
 }
 
+// AdminListNodesWithResponse List the servers of this installation
+//
+// By name. A server that has stopped orderly leaves the list, one that was killed stays in it for a week.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /admin/nodes (the `AdminListNodes` operationId).
+func (c *ClientWithResponses) AdminListNodesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*AdminListNodesResponse, error) {
+	rsp, err := c.AdminListNodes(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminListNodesResponse(rsp)
+}
+
 // AdminListPricesWithResponse List what is on sale
 //
 // By facility code, then size.
@@ -7099,6 +7215,32 @@ func ParseAdminRevokeKeyResponse(rsp *http.Response) (*AdminRevokeKeyResponse, e
 	response := &AdminRevokeKeyResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
+	}
+
+	return response, nil
+}
+
+// ParseAdminListNodesResponse parses an HTTP response from a AdminListNodesWithResponse call
+func ParseAdminListNodesResponse(rsp *http.Response) (*AdminListNodesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdminListNodesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Node
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	}
 
 	return response, nil

@@ -54,6 +54,9 @@ type ServerInterface interface {
 	// AdminRevokeKey Revoke an API key
 	// (DELETE /admin/keys/{keyId})
 	AdminRevokeKey(w http.ResponseWriter, r *http.Request, keyID ObjectID)
+	// AdminListNodes List the servers of this installation
+	// (GET /admin/nodes)
+	AdminListNodes(w http.ResponseWriter, r *http.Request)
 	// AdminListPrices List what is on sale
 	// (GET /admin/prices)
 	AdminListPrices(w http.ResponseWriter, r *http.Request, params AdminListPricesParams)
@@ -219,6 +222,12 @@ func (_ Unimplemented) AdminCreateKey(w http.ResponseWriter, r *http.Request) {
 // AdminRevokeKey Revoke an API key
 // (DELETE /admin/keys/{keyId})
 func (_ Unimplemented) AdminRevokeKey(w http.ResponseWriter, r *http.Request, keyID ObjectID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AdminListNodes List the servers of this installation
+// (GET /admin/nodes)
+func (_ Unimplemented) AdminListNodes(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -831,6 +840,20 @@ func (siw *ServerInterfaceWrapper) AdminRevokeKey(w http.ResponseWriter, r *http
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.AdminRevokeKey(w, r, keyID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AdminListNodes operation middleware
+func (siw *ServerInterfaceWrapper) AdminListNodes(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AdminListNodes(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2109,6 +2132,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Delete(options.BaseURL+"/admin/keys/{keyId}", wrapper.AdminRevokeKey)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/nodes", wrapper.AdminListNodes)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/admin/prices", wrapper.AdminListPrices)
 	})
 	r.Group(func(r chi.Router) {
@@ -2460,6 +2486,27 @@ type AdminRevokeKey204Response struct {
 func (response AdminRevokeKey204Response) VisitAdminRevokeKeyResponse(w http.ResponseWriter) error {
 	w.WriteHeader(204)
 	return nil
+}
+
+type AdminListNodesRequestObject struct {
+}
+
+type AdminListNodesResponseObject interface {
+	VisitAdminListNodesResponse(w http.ResponseWriter) error
+}
+
+type AdminListNodes200JSONResponse []Node
+
+func (response AdminListNodes200JSONResponse) VisitAdminListNodesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type AdminListPricesRequestObject struct {
@@ -3166,6 +3213,9 @@ type StrictServerInterface interface {
 	// AdminRevokeKey Revoke an API key
 	// (DELETE /admin/keys/{keyId})
 	AdminRevokeKey(ctx context.Context, request AdminRevokeKeyRequestObject) (AdminRevokeKeyResponseObject, error)
+	// AdminListNodes List the servers of this installation
+	// (GET /admin/nodes)
+	AdminListNodes(ctx context.Context, request AdminListNodesRequestObject) (AdminListNodesResponseObject, error)
 	// AdminListPrices List what is on sale
 	// (GET /admin/prices)
 	AdminListPrices(ctx context.Context, request AdminListPricesRequestObject) (AdminListPricesResponseObject, error)
@@ -3622,6 +3672,30 @@ func (sh *strictHandler) AdminRevokeKey(w http.ResponseWriter, r *http.Request, 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(AdminRevokeKeyResponseObject); ok {
 		if err := validResponse.VisitAdminRevokeKeyResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AdminListNodes operation middleware
+func (sh *strictHandler) AdminListNodes(w http.ResponseWriter, r *http.Request) {
+	var request AdminListNodesRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AdminListNodes(ctx, request.(AdminListNodesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AdminListNodes")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AdminListNodesResponseObject); ok {
+		if err := validResponse.VisitAdminListNodesResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -55,6 +55,27 @@ func (e FindingClass) Valid() bool {
 	}
 }
 
+// Defines values for NodeRole.
+const (
+	NodeRoleAPI    NodeRole = "api"
+	NodeRoleAll    NodeRole = "all"
+	NodeRoleWorker NodeRole = "worker"
+)
+
+// Valid indicates whether the value is a known member of the NodeRole enum.
+func (e NodeRole) Valid() bool {
+	switch e {
+	case NodeRoleAPI:
+		return true
+	case NodeRoleAll:
+		return true
+	case NodeRoleWorker:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Permission.
 const (
 	PermissionAdmin   Permission = "admin"
@@ -516,6 +537,29 @@ type NewAPIKey struct {
 
 // NewFacilityCode defines model for NewFacilityCode.
 type NewFacilityCode = string
+
+// Node One server.
+type Node struct {
+	// Alive It was seen within the last 15 seconds.
+	Alive bool `json:"alive"`
+
+	// Facilities Those whose tasks it runs; empty for all.
+	Facilities []string  `json:"facilities"`
+	Name       string    `json:"name"`
+	Role       NodeRole  `json:"role"`
+	SeenAt     time.Time `json:"seenAt"`
+	StartedAt  time.Time `json:"startedAt"`
+
+	// Tasks How many it is running.
+	Tasks int `json:"tasks"`
+
+	// URL Where it serves the API; null for one that does not.
+	URL     *string `json:"url"`
+	Version string  `json:"version"`
+}
+
+// NodeRole defines model for Node.Role.
+type NodeRole string
 
 // ObjectID defines model for ObjectId.
 type ObjectID = string

@@ -24,6 +24,7 @@ import (
 	"github.com/drivebay/drivebay/internal/fetch"
 	"github.com/drivebay/drivebay/internal/httpapi"
 	"github.com/drivebay/drivebay/internal/iso"
+	"github.com/drivebay/drivebay/internal/node"
 	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
@@ -60,6 +61,9 @@ type Server struct {
 	Reconcile *reconcile.Service
 	Tasks     task.Lister
 
+	boot       string
+	nodes      context.CancelFunc
+	left       <-chan struct{} // the list of nodes
 	unlock     func() error
 	listener   net.Listener
 	http       *http.Server
@@ -76,10 +80,7 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err 
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	if opt.Now == nil {
-		opt.Now = time.Now
-	}
-	s := &Server{cfg: cfg, log: opt.Log, failed: make(chan error, 2), metrics: httpapi.NewMetrics(opt.Version)}
+	s := &Server{cfg: cfg, boot: newID(), log: opt.Log, failed: make(chan error, 2), metrics: httpapi.NewMetrics(opt.Version)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
@@ -94,16 +95,21 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err 
 	if err := s.openStore(ctx, opt); err != nil {
 		return nil, err
 	}
-	s.drivers = &Drivers{dir: filepath.Join(cfg.DataDir, "facilities"), open: openLocal}
+	s.drivers = &Drivers{dir: filepath.Join(cfg.DataDir, "facilities"), open: openLocal, only: cfg.Facilities}
 	if opt.Drivers != nil {
 		opt.Drivers(s.drivers)
 	}
 	s.wire(opt)
-	if err := s.startEngine(ctx); err != nil {
-		return nil, err
-	}
 	if s.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if err := s.join(ctx, opt.Version); err != nil {
+		return nil, err
+	}
+	if cfg.Role != config.RoleAPI {
+		if err := s.startEngine(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
@@ -119,7 +125,7 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err 
 }
 
 func (s *Server) openStore(ctx context.Context, opt Options) (err error) {
-	s.db, err = store.Open(ctx, s.cfg.SQLitePath(), store.Options{Log: s.log, Now: opt.Now, Observe: s.metrics.ObserveDB})
+	s.db, err = store.Open(ctx, s.cfg.DatabaseAddress(), store.Options{Log: s.log, Now: opt.Now, Observe: s.metrics.ObserveDB})
 	return err
 }
 
@@ -131,12 +137,16 @@ const houseWorkers = 4
 
 // wire makes the services of all domains and the engine that runs their tasks.
 func (s *Server) wire(opt Options) {
-	s.engine = task.NewEngine(s.db.Tasks(), task.Config{
-		Node: s.cfg.Node, Boot: newID(), Log: s.log,
-		Workers: map[task.Queue]int{task.Quick: s.cfg.TaskWorkers, task.Imports: s.cfg.ImportWorkers, task.Housework: houseWorkers},
-		Observe: func(k task.Kind, result string, took time.Duration) { s.metrics.ObserveTask(string(k), result, took) },
+	s.engine = task.NewEngine(s.db.Tasks().In(s.cfg.Facilities...), task.Config{
+		Node: s.cfg.NodeName(), Boot: s.boot, Log: s.log, Lease: node.Lease,
+		Workers:    map[task.Queue]int{task.Quick: s.cfg.TaskWorkers, task.Imports: s.cfg.ImportWorkers, task.Housework: houseWorkers},
+		Facilities: s.facilities,
+		Observe:    func(k task.Kind, result string, took time.Duration) { s.metrics.ObserveTask(string(k), result, took) },
 	})
 	now := opt.Now
+	if now == nil {
+		now = time.Now
+	}
 	s.Access = access.NewService(s.db.Access(), s.log, now)
 	s.VPS = &vps.Service{Store: s.db.VPS(), Drivers: s.drivers, Now: now, NewID: newID}
 	s.Volumes = &volume.Service{Store: s.db.Volumes(), Drivers: s.drivers, Now: now, NewID: newID}
@@ -158,6 +168,38 @@ func (s *Server) wire(opt Options) {
 	s.ISOs.Register(s.engine)
 	s.Reconcile.Register(s.engine)
 	s.engine.Register(kindRenew, task.Policy{Every: time.Minute}, renewal{s.Ledger, s.Access})
+}
+
+// facilities are those this server runs tasks of.
+func (s *Server) facilities(ctx context.Context) ([]string, error) {
+	if len(s.cfg.Facilities) > 0 {
+		return s.cfg.Facilities, nil
+	}
+	all, err := s.VPS.Facilities(ctx)
+	codes := make([]string, len(all))
+	for i, f := range all {
+		codes[i] = f.Code
+	}
+	return codes, err
+}
+
+// join puts this server on the list of nodes. Its name is its own, since a
+// task leased to the name counts as this server's.
+func (s *Server) join(ctx context.Context, version string) error {
+	instance, err := instanceID(filepath.Join(s.cfg.DataDir, "node.id"))
+	if err != nil {
+		return fmt.Errorf("read the data folder's id: %w", err)
+	}
+	self := node.Node{
+		Name: s.cfg.NodeName(), Instance: instance, Boot: s.boot, Role: node.Role(s.cfg.Role), Facilities: s.cfg.Facilities, Version: version,
+	}
+	if s.cfg.Role != config.RoleWorker {
+		self.URL = s.URL()
+	}
+	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.nodes = stop
+	s.left, err = (&node.Registry{Store: s.db.Nodes(), Self: self, Log: s.log}).Start(beating)
+	return err
 }
 
 func (s *Server) startEngine(ctx context.Context) error {
@@ -184,9 +226,14 @@ func (s *Server) prepare(ctx context.Context) error {
 }
 
 func (s *Server) serve(opt Options) error {
-	h, err := httpapi.New(httpapi.Deps{
-		Volumes: s.Volumes, ISOs: s.ISOs, VPS: s.VPS, Tasks: s.Tasks, Ledger: s.Ledger, Access: s.Access, Reconcile: s.Reconcile,
-		Ready: s.db.Ping, Log: s.log, Metrics: s.metrics, Now: opt.Now, Version: opt.Version,
+	make := httpapi.New
+	if s.cfg.Role == config.RoleWorker {
+		make = httpapi.NewProbes
+	}
+	h, err := make(httpapi.Deps{
+		Volumes: s.Volumes, ISOs: s.ISOs, VPS: s.VPS, Tasks: s.Tasks, Ledger: s.Ledger, Access: s.Access, Nodes: s.db.Nodes(),
+		Reconcile: s.Reconcile,
+		Ready:     s.db.Ping, Log: s.log, Metrics: s.metrics, Now: opt.Now, Version: opt.Version,
 		RateLimit: s.cfg.RateLimit, RateLimitAnonymous: s.cfg.RateLimitAnonymous, SizeUnit: string(s.cfg.VolumeSizeUnit),
 	})
 	if err != nil {
@@ -260,6 +307,10 @@ func (s *Server) Close(ctx context.Context) error {
 		case <-ctx.Done():
 			errs = append(errs, errors.New("tasks did not stop in time; they go on at the next start"))
 		}
+	}
+	if s.left != nil {
+		s.nodes()
+		<-s.left
 	}
 	if s.Access != nil {
 		s.Access.FlushUsed(context.WithoutCancel(ctx))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/drivebay/drivebay/internal/backend"
@@ -15,6 +16,7 @@ import (
 type Drivers struct {
 	dir  string
 	open func(dir string) (backend.Driver, error)
+	only []string // the facilities served here; none: all
 
 	mu     sync.Mutex
 	byCode map[string]backend.Driver
@@ -40,6 +42,9 @@ func (d *Drivers) Driver(facilityCode string) (backend.Driver, error) {
 	defer d.mu.Unlock()
 	if d.closed {
 		return nil, backend.ErrUnavailable
+	}
+	if len(d.only) > 0 && !slices.Contains(d.only, facilityCode) {
+		return nil, backend.ErrUnavailable.Because(fmt.Errorf("%s is served by another node", facilityCode))
 	}
 	if drv := d.byCode[facilityCode]; drv != nil {
 		return drv, nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/drivebay/drivebay/internal/access"
 )
@@ -44,6 +45,19 @@ func stage(path string, content []byte) (err error) {
 
 // publish shows what was staged.
 func publish(path string) error { return os.Rename(stagedPath(path), path) }
+
+// instanceID is the id in the file, which is made if it is not there.
+func instanceID(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err == nil && len(b) > 1 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	id := newID()
+	return id, writeFile(path, []byte(id+"\n"))
+}
 
 // firstKey makes an operator's key where there is none, so that a new
 // installation can be set up. It is left in admin.key in the data folder and

@@ -73,8 +73,8 @@ type Driver interface {
 	// Inspect reads one guest. Missing: ErrVMNotFound.
 	Inspect(ctx context.Context, ref string) (VMView, error)
 
-	// InspectVolume reads one volume and which guest has it.
-	// Missing: ErrVolumeNotFound.
+	// InspectVolume reads one volume and which guest has it, once no other call
+	// on it is under way. Missing: ErrVolumeNotFound.
 	InspectVolume(ctx context.Context, volumeID string) (VolumeView, error)
 
 	// InspectAll reads everything the driver holds, for reconciliation. It may

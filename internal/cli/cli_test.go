@@ -124,6 +124,10 @@ func TestCommands(t *testing.T) {
 		out     string // the whole of it
 		err     string // part of it
 	}{
+		{args: "node list", answers: map[string][]canned{"GET /api/v2/admin/nodes": {{status: 200,
+			body: `[{"name":"a","role":"worker","facilities":["TPA1"],"version":"v1","url":null,"alive":true,"tasks":2,"startedAt":"2029-01-01T00:00:00Z","seenAt":"2029-01-01T00:00:05Z"}]`}}},
+			asked: []string{"GET /api/v2/admin/nodes"},
+			out:   "NAME  ROLE    FACILITIES  ALIVE  TASKS  VERSION  SEEN\na     worker  TPA1        yes    2      v1       2029-01-01T00:00:05Z\n"},
 		{args: "facility list", answers: map[string][]canned{"GET /api/v2/admin/facilities": {{status: 200, body: "[" + facilityJSON + "]"}}},
 			asked: []string{"GET /api/v2/admin/facilities"},
 			out:   "CODE  TITLE    CITY   STATE    COUNTRY\nTPA1  Tampa 1  Tampa  Florida  US\n"},

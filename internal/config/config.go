@@ -6,11 +6,12 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -21,6 +22,16 @@ type Unit string
 const (
 	GiB   Unit = "GiB"
 	Bytes Unit = "bytes"
+)
+
+// Role is what a server does.
+type Role string
+
+// The roles: both answer requests and run tasks, or one of these.
+const (
+	RoleAll    Role = "all"
+	RoleAPI    Role = "api"
+	RoleWorker Role = "worker"
 )
 
 // The forms of log_format.
@@ -34,9 +45,11 @@ const (
 type Config struct {
 	Listen         string // host:port
 	DataDir        string
-	Database       string // "" for drivebay.db in DataDir; see SQLitePath
+	Database       string // "" for drivebay.db in DataDir; see DatabaseAddress
 	Demo           bool
-	Node           string
+	Node           string // "": see NodeName
+	Role           Role
+	Facilities     []string // whose tasks are run here; none: all
 	DrainTimeout   time.Duration
 	TaskWorkers    int
 	ImportWorkers  int
@@ -74,12 +87,30 @@ func Default() Config {
 	return c
 }
 
-// SQLitePath is the path of the database file. The caller has called Validate.
-func (c Config) SQLitePath() string {
-	if path, ok := strings.CutPrefix(c.Database, sqlitePrefix); ok {
-		return path
+// DatabaseAddress is sqlite:PATH or postgres://... The caller has called
+// Validate.
+func (c Config) DatabaseAddress() string {
+	if c.Database != "" {
+		return c.Database
 	}
-	return filepath.Join(c.DataDir, "drivebay.db")
+	return sqlitePrefix + filepath.Join(c.DataDir, "drivebay.db")
+}
+
+// Postgres reports whether the database is PostgreSQL, which other servers may
+// use too.
+func (c Config) Postgres() bool { return isPostgres(c.Database) }
+
+// NodeName is the name this server goes by. With a database that others use
+// too, the host's name is a better guess than one that all of them have.
+func (c Config) NodeName() string {
+	if c.Node != "" || !c.Postgres() {
+		return cmp.Or(c.Node, "node")
+	}
+	host, err := os.Hostname()
+	if err != nil || !nodeName.MatchString(host) {
+		return "node"
+	}
+	return host
 }
 
 // Problem is one setting that cannot be used.

@@ -52,7 +52,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
-		Listen: "127.0.0.1:8080", DataDir: "./drivebay-data", Node: "node", DrainTimeout: 20 * time.Second,
+		Listen: "127.0.0.1:8080", DataDir: "./drivebay-data", Role: RoleAll, DrainTimeout: 20 * time.Second,
 		TaskWorkers: 16, ImportWorkers: 4, VolumeSizeUnit: GiB, RateLimit: 3600, RateLimitAnonymous: 200,
 		ReconcileEvery: 10 * time.Minute, ReconcileGrace: 2 * time.Minute, QuarantineRetention: 7 * 24 * time.Hour,
 		FetchMaxBytes: 16 << 30, LogFormat: LogText, LogLevel: slog.LevelInfo,
@@ -63,14 +63,15 @@ func TestDefaults(t *testing.T) {
 	if diff := cmp.Diff(Default(), c, equalConfig); diff != "" {
 		t.Error("Default differs from Load of nothing: " + diff)
 	}
-	if got, want := c.SQLitePath(), filepath.Join("drivebay-data", "drivebay.db"); got != want {
-		t.Errorf("SQLitePath = %q, want %q", got, want)
+	if got, want := c.DatabaseAddress(), "sqlite:"+filepath.Join("drivebay-data", "drivebay.db"); got != want {
+		t.Errorf("DatabaseAddress = %q, want %q", got, want)
 	}
 }
 
 // other has a value for each key that is valid and not the default.
 var other = map[string]string{
-	"demo": "true", "listen": "[::1]:9000", "data_dir": "/srv/x", "database": "sqlite:/srv/y.db", "node": "n-2",
+	"demo": "false", "listen": "[::1]:9000", "data_dir": "/srv/x", "database": "postgres://u@h/d", "node": "n-2",
+	"role": "worker", "facilities": "TPA1,LAX3",
 	"drain_timeout": "1m30s", "task_workers": "3", "import_workers": "2", "volume_size_unit": "bytes",
 	"rate_limit": "0", "rate_limit_anonymous": "7", "fetch_allow": "10.0.0.0/8,fd00::/8,192.0.2.7",
 	"fetch_max_size": "700MB", "log_format": "json", "log_level": "warn", "metrics_listen": "127.0.0.1:9100",
@@ -79,7 +80,8 @@ var other = map[string]string{
 }
 
 var otherConfig = Config{
-	Demo: true, Listen: "[::1]:9000", DataDir: "/srv/x", Database: "sqlite:/srv/y.db", Node: "n-2",
+	Listen: "[::1]:9000", DataDir: "/srv/x", Database: "postgres://u@h/d", Node: "n-2",
+	Role: RoleWorker, Facilities: []string{"TPA1", "LAX3"},
 	DrainTimeout: 90 * time.Second, TaskWorkers: 3, ImportWorkers: 2, VolumeSizeUnit: Bytes,
 	RateLimit: 0, RateLimitAnonymous: 7,
 	FetchAllow: []netip.Prefix{
@@ -135,11 +137,11 @@ func TestEverySource(t *testing.T) {
 		}
 	}
 	// Each field of Config is reached by some key: none of otherConfig is zero
-	// but the limit that was set to 0.
+	// but the limit that was set to 0, and the demo, which a worker cannot be.
 	v := reflect.ValueOf(otherConfig)
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Name
-		if v.Field(i).IsZero() && name != "RateLimit" && name != "LogLevel" {
+		if v.Field(i).IsZero() && name != "RateLimit" && name != "LogLevel" && name != "Demo" {
 			t.Errorf("no setting for Config.%s is tried", name)
 		}
 	}
@@ -162,7 +164,7 @@ func TestPrecedence(t *testing.T) {
 	if c, err = load(t, yaml, nil, "--fetch-allow="); err != nil || len(c.FetchAllow) != 0 {
 		t.Errorf("an empty flag leaves %v, %v", c.FetchAllow, err)
 	}
-	if c, err = load(t, "node: \nfetch_allow:\n", nil); err != nil || c.Node != "node" {
+	if c, err = load(t, "node: \nfetch_allow:\n", nil); err != nil || c.NodeName() != "node" {
 		t.Errorf("a key without a value gives %q, %v", c.Node, err)
 	}
 }
@@ -209,7 +211,13 @@ func TestProblems(t *testing.T) {
 			want: []string{`rate_limit (`, `"many" is not a whole number`, "did you mean log_level?", "task_workers: 0 is not between",
 				`drain_timeout (DRIVEBAY_DRAIN_TIMEOUT): "20"`, "tls_key: ", `listen: "8080"`, `log_format: "xml"`}},
 		{name: "port", args: []string{"--listen=127.0.0.1:70000"}, want: []string{"listen: ", "65535"}},
-		{name: "postgres", args: []string{"--database=postgres://u:secret@h/d"}, want: []string{"database: ", "later version"}},
+		{name: "postgres", args: []string{"--database=postgres://u:secret@h"}, want: []string{"database: ", "postgres://USER"}},
+		{name: "role", args: []string{"--role=boss"}, want: []string{"role: "}},
+		{name: "worker alone", args: []string{"--role=worker"}, want: []string{"role: ", "postgres://"}},
+		{name: "demo worker", args: []string{"--demo", "--role=worker", "--database=postgres://u@h/d"}, want: []string{"role: ", "demo"}},
+		{name: "facility", args: []string{"--facilities=TPA1,no"}, want: []string{"facilities: "}},
+		{name: "facility twice", args: []string{"--facilities=TPA1,TPA1"}, want: []string{"facilities: "}},
+		{name: "facilities of nobody", args: []string{"--role=api", "--facilities=TPA1", "--database=postgres://u@h/d"}, want: []string{"facilities: "}},
 		{name: "memory", args: []string{"--database=sqlite::memory:"}, want: []string{"database: ", "path of a file"}},
 		{name: "empty path", args: []string{"--database=sqlite:"}, want: []string{"database: "}},
 		{name: "other database", args: []string{"--database=mysql:secret"}, want: []string{"database: ", "sqlite:PATH"}},

@@ -80,17 +80,38 @@ var settings = []setting{
 	},
 	{
 		key: "database", defaults: []string{""}, shown: "sqlite:<data_dir>/drivebay.db", arg: "address",
-		usage: "The database: sqlite:PATH.",
-		more:  "An empty value is drivebay.db in data_dir. PostgreSQL (postgres://...) comes with a later version.",
+		usage: "The database: sqlite:PATH, or postgres://USER@HOST:PORT/NAME for several servers on one.",
+		more: "An empty value is drivebay.db in data_dir. PostgreSQL's own variables and files are heeded too " +
+			"(PGPASSWORD, PGPASSFILE), so that the password need not stand here.",
 		set:   text(func(c *Config) *string { return &c.Database }),
 		check: func(c *Config) string { return checkDatabase(c.Database) },
 	},
 	{
-		key: "node", defaults: []string{"node"}, arg: "name",
-		usage: "The stable name of this server.",
+		key: "node", defaults: []string{""}, shown: "the host's name with PostgreSQL, else node", arg: "name",
+		usage: "The stable name of this server, unlike that of every other on the same database.",
 		more:  "It takes up its own unfinished tasks again after a restart.",
 		set:   text(func(c *Config) *string { return &c.Node }),
 		check: func(c *Config) string { return checkNode(c.Node) },
+	},
+	{
+		key: "role", defaults: []string{string(RoleAll)}, arg: "role",
+		usage: "What this server does: answer requests (api), run tasks (worker), or all.",
+		more:  "With api or worker there has to be another server for the rest, and so PostgreSQL.",
+		set:   text(func(c *Config) *Role { return &c.Role }),
+		check: checkRole,
+	},
+	{
+		key: "facilities", shown: "all", arg: "code", many: true,
+		usage: "A facility whose tasks are run here, for a server near its hosts.",
+		more:  "Repeat the flag, or separate several by commas. Without it the tasks of all facilities are run here.",
+		set: func(c *Config, v string) error {
+			for code := range strings.SplitSeq(v, ",") {
+				c.Facilities = append(c.Facilities, strings.TrimSpace(code))
+			}
+			return nil
+		},
+		clear: func(c *Config) { c.Facilities = nil },
+		check: checkFacilities,
 	},
 	{
 		key: "drain_timeout", defaults: []string{"20s"}, arg: "duration",

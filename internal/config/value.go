@@ -8,7 +8,9 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -178,10 +180,13 @@ func checkDatabase(v string) string {
 	switch {
 	case v == "":
 		return ""
-	case strings.HasPrefix(v, "postgres://"), strings.HasPrefix(v, "postgresql://"):
-		return "PostgreSQL comes with a later version; use sqlite:PATH"
+	case isPostgres(v):
+		if u, err := url.Parse(v); err != nil || len(u.Path) < 2 {
+			return "it is not of the form postgres://USER@HOST:PORT/NAME"
+		}
+		return ""
 	case !ok:
-		return "it is not of the form sqlite:PATH"
+		return "it is neither of the form sqlite:PATH nor postgres://USER@HOST:PORT/NAME"
 	case strings.HasPrefix(path, ":memory:"), strings.HasPrefix(path, "file:"), strings.HasPrefix(path, "//"):
 		return "write the path of a file after sqlite:"
 	}
@@ -198,7 +203,44 @@ func checkEvery(v time.Duration) string {
 	return within(v, time.Minute, 7*24*time.Hour)
 }
 
+func isPostgres(v string) bool {
+	return strings.HasPrefix(v, "postgres://") || strings.HasPrefix(v, "postgresql://")
+}
+
+func checkRole(c *Config) string {
+	if text := oneOf(c.Role, RoleAll, RoleAPI, RoleWorker); text != "" || c.Role == RoleAll {
+		return text
+	}
+	switch {
+	case !c.Postgres():
+		return fmt.Sprintf("%q needs a database that other servers use too; set database to postgres://...", c.Role)
+	case c.Demo:
+		return fmt.Sprintf("a demo does all, not only %q", c.Role)
+	}
+	return ""
+}
+
+var facilityCode = regexp.MustCompile(`^[A-Z][A-Z0-9]{1,15}$`)
+
+func checkFacilities(c *Config) string {
+	for i, code := range c.Facilities {
+		if !facilityCode.MatchString(code) {
+			return fmt.Sprintf("%q is not the code of a facility", code)
+		}
+		if slices.Contains(c.Facilities[:i], code) {
+			return code + " is there twice"
+		}
+	}
+	if len(c.Facilities) > 0 && c.Role == RoleAPI {
+		return "a server with the role api runs no tasks"
+	}
+	return ""
+}
+
 func checkNode(v string) string {
+	if v == "" {
+		return ""
+	}
 	if !nodeName.MatchString(v) {
 		return fmt.Sprintf("%q is not a name of 1 to 63 letters, digits, dots, dashes and underscores", v)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/drivebay/drivebay/internal/event"
 	"github.com/drivebay/drivebay/internal/fetch"
 	"github.com/drivebay/drivebay/internal/iso"
+	"github.com/drivebay/drivebay/internal/node"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
@@ -290,6 +291,13 @@ func toPrice(p billing.Price) api.Price {
 
 func toClient(c access.Client) api.ClientAccount {
 	return api.ClientAccount{ClientID: c.ID, Name: c.Name, ParentID: orNull(c.ParentID), CreatedAt: inUTC(c.CreatedAt)}
+}
+
+func toNode(n node.Node) api.Node {
+	return api.Node{
+		Name: n.Name, Role: api.NodeRole(n.Role), Facilities: append([]string{}, n.Facilities...), Version: n.Version, URL: orNull(n.URL),
+		Alive: n.Alive, Tasks: n.Tasks, StartedAt: inUTC(n.StartedAt), SeenAt: inUTC(n.SeenAt),
+	}
 }
 
 func toKey(k access.Key) api.APIKey {

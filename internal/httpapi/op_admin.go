@@ -10,6 +10,7 @@ import (
 	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/billing"
 	"github.com/drivebay/drivebay/internal/fault"
+	"github.com/drivebay/drivebay/internal/node"
 	"github.com/drivebay/drivebay/internal/vps"
 )
 
@@ -255,4 +256,13 @@ func (o *ops) AdminListCharges(ctx context.Context, r api.AdminListChargesReques
 		return nil, err
 	}
 	return api.AdminListCharges200JSONResponse(each(list, toCharge)), nil
+}
+
+// AdminListNodes lists the servers of the installation.
+func (o *ops) AdminListNodes(ctx context.Context, _ api.AdminListNodesRequestObject) (api.AdminListNodesResponseObject, error) {
+	list, err := o.Nodes.List(ctx, node.Lease)
+	if err != nil {
+		return nil, err
+	}
+	return api.AdminListNodes200JSONResponse(each(list, toNode)), nil
 }

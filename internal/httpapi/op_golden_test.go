@@ -297,6 +297,8 @@ func (g *golden) noAdmin(status int, op, name, path, body string) {
 
 func (g *golden) adminPlaces() {
 	const site = `{"title": "Amsterdam 1", "city": "Amsterdam", "country": "NL"}`
+	g.okAdmin("adminListNodes", "success", "/admin/nodes", "")
+	g.noAs(g.keys.client, 403, "adminListNodes", "a client's key", "/admin/nodes", "")
 	g.okAdmin("adminListFacilities", "success", "/admin/facilities", "")
 	g.noAs(g.keys.client, 403, "adminListFacilities", "a client's key", "/admin/facilities", "")
 	g.okAdmin("adminPutFacility", "success", "/admin/facilities/AMS1", site)

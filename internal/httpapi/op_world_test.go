@@ -23,6 +23,7 @@ import (
 	"github.com/drivebay/drivebay/internal/fetch"
 	"github.com/drivebay/drivebay/internal/httpapi"
 	"github.com/drivebay/drivebay/internal/iso"
+	"github.com/drivebay/drivebay/internal/node"
 	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
@@ -91,7 +92,11 @@ func newWorld(t *testing.T) *world {
 		Tasks:     w.db.Tasks(),
 		Ledger:    &billing.Ledger{Store: w.db.Billing(), Now: now},
 		Access:    access.NewService(w.db.Access(), noLog, now),
+		Nodes:     w.db.Nodes(),
 		Log:       noLog, Now: now, Version: "test",
+	}
+	if err := w.db.Nodes().Join(t.Context(), node.Node{Name: "test", Boot: "1", Role: node.All, URL: "http://127.0.0.1:8080", Version: "test"}, node.Lease); err != nil {
+		t.Fatal(err)
 	}
 	w.startEngine()
 	w.seed()

@@ -22,6 +22,7 @@ import (
 	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/billing"
 	"github.com/drivebay/drivebay/internal/iso"
+	"github.com/drivebay/drivebay/internal/node"
 	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/volume"
@@ -45,6 +46,7 @@ type Deps struct {
 	Tasks   task.Lister
 	Ledger  *billing.Ledger
 	Access  *access.Service
+	Nodes   node.Store
 	// Reconcile looks for what differs.
 	Reconcile *reconcile.Service
 	// Ready reports whether requests can be served; nil: always.
@@ -79,6 +81,20 @@ func New(d Deps) (http.Handler, error) {
 		return nil, err
 	}
 	return newHandler(d, &ops{Deps: d})
+}
+
+// NewProbes returns the handler of a server that has only /healthz and /readyz.
+func NewProbes(d Deps) (http.Handler, error) {
+	d, err := d.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := newServer(d)
+	if d.Metrics != nil && d.Tasks != nil {
+		d.Metrics.watch(d.Tasks)
+	}
+	none := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, errRoute) })
+	return s.observe(s.probes(none)), nil
 }
 
 func (d Deps) withDefaults() (Deps, error) {

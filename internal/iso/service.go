@@ -90,7 +90,7 @@ func (s *Service) Create(ctx context.Context, clientID int64, c Create) (ISO, er
 	}
 	err := s.Store.Tx(ctx, func(tx Tx) error {
 		t, err := tx.Enqueue(ctx, task.New{
-			Kind: KindCreate, Lane: task.ISOLane(i.ID), Queue: task.Imports, ClientID: clientID, ISOID: i.ID,
+			Kind: KindCreate, Lane: task.ISOLane(i.ID), Queue: task.Imports, ClientID: clientID, ISOID: i.ID, Facility: i.FacilityCode,
 			Args: args{ISOID: i.ID, FacilityCode: i.FacilityCode, Name: i.Name, URL: fetch.Redact(i.URL), Action: string(KindCreate)},
 		})
 		if err != nil {
@@ -150,7 +150,7 @@ func (s *Service) Delete(ctx context.Context, scope access.Scope, id string, fac
 		}
 		lane := task.ISOLane(i.ID)
 		t, err = tx.Enqueue(ctx, task.New{
-			Kind: KindDelete, Lane: lane, Queue: task.Quick, ClientID: i.ClientID, ISOID: i.ID,
+			Kind: KindDelete, Lane: lane, Queue: task.Quick, ClientID: i.ClientID, ISOID: i.ID, Facility: i.FacilityCode,
 			Args:  args{ISOID: i.ID, FacilityCode: i.FacilityCode, Name: i.Name, Action: string(KindDelete)},
 			After: task.Others(pending, lane),
 		})
@@ -223,7 +223,7 @@ func (s *Service) change(ctx context.Context, scope access.Scope, deviceID int64
 			return err
 		}
 		t, err = tx.Enqueue(ctx, task.New{
-			Kind: k, Lane: lane, Queue: task.Quick, ClientID: d.ClientID, DeviceID: d.ID, ISOID: isoID,
+			Kind: k, Lane: lane, Queue: task.Quick, ClientID: d.ClientID, DeviceID: d.ID, ISOID: isoID, Facility: d.FacilityCode,
 			Args: args{ISOID: isoID, DeviceID: d.ID, Action: string(k)},
 		})
 		return err

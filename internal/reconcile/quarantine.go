@@ -49,7 +49,7 @@ func (s *Service) Discard(ctx context.Context, id int64) (task.Task, error) {
 			return err
 		}
 		n := task.New{
-			Kind: KindDiscard, Lane: "quarantine:" + strconv.FormatInt(id, 10), Queue: task.Quick,
+			Kind: KindDiscard, Lane: "quarantine:" + strconv.FormatInt(id, 10), Queue: task.Quick, Facility: h.FacilityCode,
 			Args: discardArgs{Action: string(KindDiscard), HeldID: id, FacilityCode: h.FacilityCode, Kind: h.Kind, Object: h.Object},
 		}
 		if pending, err := tx.PendingIn(ctx, n.Lane); err != nil {

@@ -132,10 +132,12 @@ var (
 	ErrNoRepair = fault.New(fault.Conflict, "repair_unsafe", "What is there does not say what is right, so nothing was changed")
 )
 
-// The kinds of tasks. The first comes back by itself, the second is asked for;
-// repairs belong to the client of what they repair.
+// The kinds of tasks. The first two come back by themselves, for each facility
+// and for tasks; the third is asked for. Repairs belong to the client of what
+// they repair.
 const (
 	KindPeriodic     task.Kind = "reconcile"
+	KindTasks        task.Kind = "reconcile.tasks"
 	KindRun          task.Kind = "reconcile.run"
 	KindRepairVolume task.Kind = "volume.repair"
 	KindRepairDevice task.Kind = "device.repair"

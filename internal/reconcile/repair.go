@@ -156,7 +156,7 @@ func (b beginning) enqueue(v volume.Volume, deviceID int64, a repairArgs) error 
 
 func (b beginning) put(n task.New, a repairArgs) error {
 	a.Action, a.Class, a.FacilityCode = string(n.Kind), b.f.Class, b.f.FacilityCode
-	n.Queue, n.Args = task.Quick, a
+	n.Queue, n.Facility, n.Args = task.Quick, a.FacilityCode, a
 	t, err := b.tx.Enqueue(b.ctx, n)
 	*b.tasks = append(*b.tasks, t)
 	return err

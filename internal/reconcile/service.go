@@ -63,13 +63,22 @@ func (s *Service) Start(ctx context.Context, r Request) (task.Task, error) {
 	}
 	var t task.Task
 	err := s.Store.Tx(ctx, func(tx Tx) (err error) {
-		t, err = tx.Enqueue(ctx, task.New{
-			Kind: KindRun, Lane: task.HouseLane(KindRun), Queue: task.Housework,
-			Args: runArgs{Action: string(KindRun), Repair: r.Repair, FacilityCode: r.FacilityCode, GraceSeconds: int64(grace / time.Second)},
-		})
+		t, err = tx.Enqueue(ctx, runArgs{
+			Action: string(KindRun), Repair: r.Repair, FacilityCode: r.FacilityCode, GraceSeconds: int64(grace / time.Second),
+		}.task())
 		return err
 	})
 	return t, err
+}
+
+// task is the run a asks for. One of a facility is done where the work of the
+// facility is.
+func (a runArgs) task() task.New {
+	lane := task.HouseLane(KindRun)
+	if a.FacilityCode != "" {
+		lane += ":" + a.FacilityCode
+	}
+	return task.New{Kind: KindRun, Lane: lane, Queue: task.Housework, Facility: a.FacilityCode, Args: a}
 }
 
 // Findings lists the open findings by id.
@@ -97,7 +106,8 @@ func (s *Service) Count(ctx context.Context) (map[Class]int, error) { return s.S
 
 // Register makes e run the reconciler's tasks.
 func (s *Service) Register(e *task.Engine) {
-	e.Register(KindPeriodic, task.Policy{Every: s.Every}, periodic{s})
+	e.Register(KindPeriodic, task.Policy{Every: s.Every, PerFacility: true}, periodic{s})
+	e.Register(KindTasks, task.Policy{Every: s.Every}, periodic{s})
 	e.Register(KindRun, task.Policy{Deadline: 2 * time.Hour}, run{s})
 	quick := task.Policy{Deadline: 10 * time.Minute}
 	for _, k := range []task.Kind{KindRepairVolume, KindRepairDevice, KindRepairISO} {
@@ -108,38 +118,24 @@ func (s *Service) Register(e *task.Engine) {
 
 func (s *Service) log() *slog.Logger { return cmp.Or(s.Log, slog.New(slog.DiscardHandler)) }
 
-// pass looks at facilities, and at tasks where none is named, and records what
-// it sees. It returns that with what was recorded before.
-func (s *Service) pass(ctx context.Context, facilityCode string, grace time.Duration) (found []Finding, err error) {
-	codes := []string{facilityCode}
-	if facilityCode == "" {
-		if codes, err = s.Store.Facilities(ctx); err != nil {
+// pass looks at a facility, or at tasks for none, and records what it sees. It
+// returns that with what was recorded before.
+func (s *Service) pass(ctx context.Context, facilityCode string, grace time.Duration) ([]Finding, error) {
+	l := Look{At: s.Now()}
+	if facilityCode != "" {
+		var err error
+		if l, err = s.look(ctx, facilityCode); err != nil {
+			return nil, fmt.Errorf("look at %s: %w", facilityCode, err)
+		}
+	} else {
+		rows, err := s.Store.Stuck(ctx)
+		if err != nil {
 			return nil, err
 		}
+		l.Found = Compare(rows, backend.View{}, rows.At)
 	}
-	record := func(l Look) error {
-		l.Grace = grace
-		kept, err := s.Store.Record(ctx, l)
-		found = append(found, kept...)
-		return err
-	}
-	for _, code := range codes {
-		l, err := s.look(ctx, code)
-		if err != nil {
-			return found, fmt.Errorf("look at %s: %w", code, err)
-		}
-		if err := record(l); err != nil {
-			return found, err
-		}
-	}
-	if facilityCode != "" {
-		return found, nil
-	}
-	rows, err := s.Store.Stuck(ctx)
-	if err != nil {
-		return found, err
-	}
-	return found, record(Look{At: s.Now(), Found: Compare(rows, backend.View{}, rows.At)})
+	l.Grace = grace
+	return s.Store.Record(ctx, l)
 }
 
 // periodic is the look that comes back by itself.
@@ -151,7 +147,7 @@ func (p periodic) Run(ctx context.Context, r *task.Run) error {
 	if p.s.Every == 0 {
 		return p.s.Store.Finish(ctx, r.Lease, task.Success, func(Tx) error { return nil })
 	}
-	found, err := p.s.pass(ctx, "", p.s.Grace)
+	found, err := p.s.pass(ctx, r.Task.Facility, p.s.Grace)
 	if err != nil {
 		return err
 	}
@@ -171,7 +167,8 @@ func (periodic) Fail(context.Context, *task.Run, task.Failure) error {
 	return fault.New(fault.Internal, "internal", "periodic work does not fail")
 }
 
-// run is a look that was asked for.
+// run is a look that was asked for. One at all facilities is made of one at
+// each, where its work is done, and looks at tasks itself.
 type run struct{ s *Service }
 
 // Run looks, looks again after the grace time if anything is not confirmed,
@@ -181,38 +178,90 @@ func (u run) Run(ctx context.Context, r *task.Run) error {
 	if err := json.Unmarshal(r.Task.Args, &a); err != nil {
 		return fmt.Errorf("decode arguments of task %s: %w", r.Task.ID, err)
 	}
-	grace := time.Duration(a.GraceSeconds) * time.Second
-	r.Report(5, "looking")
-	found, err := u.s.pass(ctx, a.FacilityCode, grace)
+	var parts []string
+	if a.FacilityCode == "" {
+		var err error
+		if parts, err = u.spread(ctx, r, a); err != nil {
+			return err
+		}
+	}
+	found, repaired, err := u.examine(ctx, r, a)
 	if err != nil {
 		return err
+	}
+	o := task.Success
+	o.Message = fmt.Sprintf("findings: %d, repairs: %d", len(found), repaired)
+	if len(parts) > 0 {
+		r.Report(50, "looking at the facilities")
+		if err := u.s.settled(ctx, parts, partTime+2*time.Duration(a.GraceSeconds)*time.Second); err != nil {
+			return err
+		}
+		open, err := u.s.Store.Open(ctx, Filter{Limit: maxFound})
+		if err != nil {
+			return err
+		}
+		o.Message = fmt.Sprintf("findings: %d", len(open))
+	}
+	return u.s.Store.Finish(ctx, r.Lease, o, func(Tx) error { return nil })
+}
+
+// spread enqueues a run for each facility, once.
+func (u run) spread(ctx context.Context, r *task.Run, a runArgs) (ids []string, err error) {
+	if done, err := r.Saved(&ids); done || err != nil {
+		return ids, err
+	}
+	codes, err := u.s.Store.Facilities(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = u.s.Store.Step(ctx, r.Lease, func(tx Tx) error {
+		ids = nil
+		for _, code := range codes {
+			a.FacilityCode = code
+			t, err := tx.Enqueue(ctx, a.task())
+			if err != nil {
+				return err
+			}
+			ids = append(ids, t.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ids, r.Save(ctx, ids)
+}
+
+// examine looks at what a says, and repairs.
+func (u run) examine(ctx context.Context, r *task.Run, a runArgs) (found []Finding, repaired int, err error) {
+	grace := time.Duration(a.GraceSeconds) * time.Second
+	r.Report(5, "looking")
+	if found, err = u.s.pass(ctx, a.FacilityCode, grace); err != nil {
+		return nil, 0, err
 	}
 	if rest, open := unconfirmed(found, grace); open > 0 {
 		r.Report(30, fmt.Sprintf("%d of %d findings are new; looking again in %s", open, len(found), rest.Round(time.Second)))
 		if err := sleep(ctx, rest); err != nil {
-			return err
+			return nil, 0, err
 		}
 		if found, err = u.s.pass(ctx, a.FacilityCode, grace); err != nil {
-			return err
+			return nil, 0, err
 		}
 	}
-	repaired := 0
-	if a.Repair {
-		r.Report(60, "repairing")
-		n, ids := u.s.repairAll(ctx, r.Log, found)
-		if repaired = n; n > 0 {
-			if err := u.s.settled(ctx, ids); err != nil {
-				return err
-			}
-			r.Report(90, "looking at what was repaired")
-			if found, err = u.s.pass(ctx, a.FacilityCode, grace); err != nil {
-				return err
-			}
-		}
+	if !a.Repair {
+		return found, 0, nil
 	}
-	o := task.Success
-	o.Message = fmt.Sprintf("findings: %d, repairs: %d", len(found), repaired)
-	return u.s.Store.Finish(ctx, r.Lease, o, func(Tx) error { return nil })
+	r.Report(60, "repairing")
+	repaired, ids := u.s.repairAll(ctx, r.Log, found)
+	if repaired == 0 {
+		return found, 0, nil
+	}
+	if err := u.s.settled(ctx, ids, settleTime); err != nil {
+		return nil, 0, err
+	}
+	r.Report(90, "looking at what was repaired")
+	found, err = u.s.pass(ctx, a.FacilityCode, grace)
+	return found, repaired, err
 }
 
 // Fail ends the task; what was found and repaired stays so.
@@ -243,13 +292,16 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// settleTime is how long a run waits for the repairs it has enqueued. They go
-// on after it.
-const settleTime = 5 * time.Minute
+// settleTime is how long a run waits for the repairs it has enqueued, and
+// partTime for the looks at facilities, the grace time besides. They go on after.
+const (
+	settleTime = 5 * time.Minute
+	partTime   = 15 * time.Minute
+)
 
-// settled waits until the tasks have ended.
-func (s *Service) settled(ctx context.Context, ids []string) error {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
+// settled waits until the tasks have ended, or the time is over.
+func (s *Service) settled(ctx context.Context, ids []string, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for pause := 5 * time.Millisecond; len(ids) > 0; pause = min(2*pause, time.Second) {
 		n, err := s.Store.Unfinished(ctx, ids)

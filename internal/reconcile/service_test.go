@@ -308,8 +308,8 @@ func TestStuckTask(t *testing.T) {
 	t.Parallel()
 	w := inhabit(t)
 	past := time.Now().Add(-time.Hour).UnixMicro()
-	w.Exec(`INSERT INTO task (id, kind, lane, queue, state, client_id, volume_id, args, run_at, created_at, updated_at)
-		VALUES ('lost', 'volume.delete', 'volume:none', 'quick', 'waiting', ?, 'none', '{}', ?, ?, ?)`, worldtest.Client, past, past, past)
+	w.Exec(`INSERT INTO task (id, kind, lane, queue, state, client_id, volume_id, facility_code, args, run_at, created_at, updated_at)
+		VALUES ('lost', 'volume.delete', 'volume:none', 'quick', 'waiting', ?, 'none', 'TPA1', '{}', ?, ?, ?)`, worldtest.Client, past, past, past)
 	if got := words(w.doctor(false)); got != "stuck_transient lost" {
 		t.Errorf("found %q", got)
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,15 +105,15 @@ func (s Access) RevokeKey(ctx context.Context, id int64) error {
 // Operators is in access.Store.
 func (s Access) Operators(ctx context.Context) (n int, err error) {
 	err = s.db.reader().row(ctx, `SELECT count(*) FROM api_key
-		WHERE client_id IS NULL AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)`, s.db.opt.Now().UnixMicro()).Scan(&n)
+		WHERE client_id IS NULL AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)`, s.db.now().UnixMicro()).Scan(&n)
 	return n, translate(err)
 }
 
 // Touch is in access.Store.
 func (s Access) Touch(ctx context.Context, used map[int64]time.Time) error {
 	return s.db.tx(ctx, func(t *Tx) error {
-		for id, when := range used {
-			if _, err := t.exec(ctx, `UPDATE api_key SET last_used_at = $2 WHERE id = $1`, id, when.UnixMicro()); err != nil {
+		for _, id := range slices.Sorted(maps.Keys(used)) { // in one order on all nodes
+			if _, err := t.exec(ctx, `UPDATE api_key SET last_used_at = $2 WHERE id = $1`, id, used[id].UnixMicro()); err != nil {
 				return err
 			}
 		}
@@ -153,8 +155,15 @@ func (s Access) AddClient(ctx context.Context, c access.Client) (access.Client, 
 				return err
 			}
 		}
+		id := c.ID
+		if id == 0 {
+			var err error
+			if id, err = t.nextID(ctx, "client", 0); err != nil {
+				return err
+			}
+		}
 		return t.row(ctx, `INSERT INTO client (id, name, parent_id, created_at) VALUES ($1, $2, $3, $4) RETURNING id`,
-			orNull(c.ID), c.Name, orNull(c.ParentID), c.CreatedAt.UnixMicro()).Scan(&c.ID)
+			id, c.Name, orNull(c.ParentID), c.CreatedAt.UnixMicro()).Scan(&c.ID)
 	})
 	return c, err
 }

@@ -56,7 +56,7 @@ func scanService(r scanner) (s billing.Service, err error) {
 
 // Service returns the open service of a volume. billing.ErrNoService.
 func (t *Tx) Service(ctx context.Context, volumeID string) (billing.Service, error) {
-	s, err := scanService(t.row(ctx, selectService+`WHERE volume_id = $1 AND status = 'active'`, volumeID))
+	s, err := scanService(t.row(ctx, selectService+`WHERE volume_id = $1 AND status = 'active'`+t.lock(), volumeID))
 	return s, missing(err, billing.ErrNoService)
 }
 
@@ -69,14 +69,16 @@ func (t *Tx) PutService(ctx context.Context, s billing.Service) (billing.Service
 	if s.CancelledAt != nil {
 		cancelled = s.CancelledAt.UnixMicro()
 	}
-	err := t.row(ctx, `INSERT INTO service (id, client_id, volume_id, facility_code, device_id, size_gib, product_id, monthly_cents, status,
+	if s.ID != 0 {
+		n, err := t.exec(ctx, `UPDATE service SET size_gib = $2, product_id = $3, monthly_cents = $4, status = $5, period_start = $6, period_end = $7,
+			periods = $8, cancelled_at = $9 WHERE id = $1`,
+			s.ID, s.SizeGiB, s.ProductID, s.Monthly, s.Status, s.PeriodStart.UnixMicro(), s.PeriodEnd.UnixMicro(), s.Periods, cancelled)
+		return s, one(n, err, billing.ErrNoService)
+	}
+	err := t.row(ctx, `INSERT INTO service (client_id, volume_id, facility_code, device_id, size_gib, product_id, monthly_cents, status,
 			started_at, period_start, period_end, periods, cancelled_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-		ON CONFLICT (id) DO UPDATE SET size_gib = excluded.size_gib, product_id = excluded.product_id, monthly_cents = excluded.monthly_cents,
-			status = excluded.status, period_start = excluded.period_start, period_end = excluded.period_end, periods = excluded.periods,
-			cancelled_at = excluded.cancelled_at
-		RETURNING id`,
-		orNull(s.ID), s.ClientID, s.VolumeID, s.FacilityCode, device, s.SizeGiB, s.ProductID, s.Monthly, s.Status,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id`,
+		s.ClientID, s.VolumeID, s.FacilityCode, device, s.SizeGiB, s.ProductID, s.Monthly, s.Status,
 		s.StartedAt.UnixMicro(), s.PeriodStart.UnixMicro(), s.PeriodEnd.UnixMicro(), s.Periods, cancelled).Scan(&s.ID)
 	return s, err
 }
@@ -107,11 +109,7 @@ func (s Billing) Services(ctx context.Context, scope access.Scope, f billing.Ser
 		args = append(args, *f.Status)
 		where += fmt.Sprintf(" AND status = $%d", len(args))
 	}
-	limit := f.Limit
-	if limit == 0 {
-		limit = -1
-	}
-	args = append(args, limit)
+	args = append(args, limitOf(f.Limit))
 	out, err := all(ctx, s.db.reader(), scanService, fmt.Sprintf(selectService+`WHERE %s ORDER BY id DESC LIMIT $%d`, where, len(args)), args...)
 	return out, translate(err)
 }
@@ -192,7 +190,7 @@ func (s Billing) RenewDue(ctx context.Context, now time.Time, limit int, renew f
 		return 0, translate(err)
 	}
 	err = s.db.tx(ctx, func(t *Tx) error {
-		services, err := all(ctx, t, scanService, selectService+`WHERE status = 'active' AND period_end <= $1 ORDER BY period_end LIMIT $2`, now.UnixMicro(), limit)
+		services, err := all(ctx, t, scanService, selectService+`WHERE status = 'active' AND period_end <= $1 ORDER BY period_end, id LIMIT $2`+t.skipLocked(), now.UnixMicro(), limit)
 		if err != nil {
 			return err
 		}

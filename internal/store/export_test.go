@@ -6,15 +6,16 @@ import (
 )
 
 // Queued is how many transactions wait for the writer.
-func (db *DB) Queued() int { return len(db.jobs) }
+func (db *DB) Queued() int { return len(db.engine.(*lite).jobs) }
 
 // Statements are the texts that a closed database has prepared.
 func (db *DB) Statements() []string {
+	l := db.engine.(*lite)
 	var out []string
-	for q := range db.writeStmts {
+	for q := range l.writeStmts {
 		out = append(out, q)
 	}
-	db.readStmts.Range(func(q, _ any) bool {
+	l.readStmts.Range(func(q, _ any) bool {
 		out = append(out, q.(string))
 		return true
 	})
@@ -24,14 +25,14 @@ func (db *DB) Statements() []string {
 // LimitPages lets the file grow by n more pages at most, as a full disk would;
 // 0 lifts that. No transaction may be under way.
 func (db *DB) LimitPages(n int) error {
-	ctx := context.Background()
+	l, ctx := db.engine.(*lite), context.Background()
 	limit := int64(1 << 30)
 	if n > 0 {
-		if err := db.conn.QueryRowContext(ctx, "PRAGMA page_count").Scan(&limit); err != nil {
+		if err := l.conn.QueryRowContext(ctx, "PRAGMA page_count").Scan(&limit); err != nil {
 			return err
 		}
 		limit += int64(n)
 	}
 	var got int64
-	return db.conn.QueryRowContext(ctx, fmt.Sprint("PRAGMA max_page_count = ", limit)).Scan(&got)
+	return l.conn.QueryRowContext(ctx, fmt.Sprint("PRAGMA max_page_count = ", limit)).Scan(&got)
 }

@@ -3,8 +3,9 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
+	"strconv"
+	"strings"
 
 	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/iso"
@@ -14,7 +15,7 @@ import (
 
 const selectISO = `SELECT i.id, i.client_id, i.facility_code, i.name, i.description, i.url, i.checksum, i.bootable, i.state, i.before_state,
 	i.done_bytes, i.size_bytes, i.sha256, i.label, i.bios, i.uefi, i.reason, i.error, i.task_id, i.created_at,
-	(SELECT json_group_array(d.id ORDER BY d.id) FROM device d WHERE d.iso_id = i.id)
+	(SELECT coalesce(string_agg(CAST(d.id AS TEXT), ' ' ORDER BY d.id), '') FROM device d WHERE d.iso_id = i.id)
 	FROM iso i `
 
 func scanISO(r scanner) (i iso.ISO, err error) {
@@ -27,11 +28,21 @@ func scanISO(r scanner) (i iso.ISO, err error) {
 		return i, err
 	}
 	i.SHA256, i.CreatedAt = sha.String, at(created)
-	return i, json.Unmarshal([]byte(devices), &i.DeviceIDs)
+	for _, d := range strings.Fields(devices) {
+		id, err := strconv.ParseInt(d, 10, 64)
+		if err != nil {
+			return i, err
+		}
+		i.DeviceIDs = append(i.DeviceIDs, id)
+	}
+	return i, nil
 }
 
 // ISO returns an ISO. iso.ErrNotFound.
 func (t *Tx) ISO(ctx context.Context, id string) (iso.ISO, error) {
+	if err := t.ownerOf(ctx, `FROM iso WHERE id = $1`, id); err != nil {
+		return iso.ISO{}, err
+	}
 	i, err := scanISO(t.row(ctx, selectISO+`WHERE i.id = $1`, id))
 	return i, missing(err, iso.ErrNotFound)
 }
@@ -64,6 +75,10 @@ func (t *Tx) SetDrive(ctx context.Context, d vps.Device, isoID string) error {
 
 // Content is in iso.Tx.
 func (t *Tx) Content(ctx context.Context, facilityCode, sha256 string) (c iso.Content, err error) {
+	// Of all clients: it is locked behind the client's own, always in that order.
+	if err := t.exclusive(ctx, "content:"+facilityCode+":"+sha256); err != nil {
+		return c, err
+	}
 	err = t.row(ctx, `SELECT state, bytes, remover FROM iso_content WHERE facility_code = $1 AND sha256 = $2`, facilityCode, sha256).
 		Scan(&c.State, &c.Bytes, &c.Remover)
 	if errors.Is(err, sql.ErrNoRows) {

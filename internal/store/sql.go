@@ -1,6 +1,5 @@
-// Package store keeps everything in a database: SQLite today, behind a seam
-// that a second engine can stand behind. One SQL text serves both; DESIGN.md
-// beside this file says how. All domains share one transaction type, and each
+// Package store keeps everything in a database, SQLite or PostgreSQL. One SQL
+// text serves both; DESIGN.md beside this file says how. All domains share one transaction type, and each
 // gets a thin adapter that speaks its own words.
 package store
 
@@ -8,6 +7,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -15,8 +15,16 @@ import (
 // on a reading connection. Placeholders are $1, $2, ...
 type querier interface {
 	exec(ctx context.Context, query string, args ...any) (changed int64, err error)
-	query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	row(ctx context.Context, query string, args ...any) *sql.Row
+	query(ctx context.Context, query string, args ...any) (rows, error)
+	row(ctx context.Context, query string, args ...any) scanner
+}
+
+// rows is the answer of a query, read one after the other.
+type rows interface {
+	scanner
+	Next() bool
+	Err() error
+	Close()
 }
 
 // scanner is a row of either kind.
@@ -49,6 +57,24 @@ func one(changed int64, err, missing error) error {
 		return missing
 	}
 	return nil
+}
+
+// nextID is the id of a new row of a table whose ids callers may choose too:
+// one above the highest, and above least.
+func (t *Tx) nextID(ctx context.Context, table string, least int64) (id int64, err error) {
+	if err := t.exclusive(ctx, "id of "+table); err != nil {
+		return 0, err
+	}
+	err = t.row(ctx, `SELECT coalesce(max(id), $1) + 1 FROM `+table, least).Scan(&id)
+	return id, err
+}
+
+// limitOf is a LIMIT that 0 does not set.
+func limitOf(n int) int64 {
+	if n == 0 {
+		return math.MaxInt64
+	}
+	return int64(n)
 }
 
 // micros is how times are stored; a zero time is NULL.

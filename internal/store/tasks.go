@@ -16,7 +16,7 @@ import (
 
 const unfinished = `('waiting', 'ready', 'running')`
 
-const taskColumns = `seq, id, kind, lane, queue, state, client_id, device_id, volume_id, iso_id, args, attempt, failures,
+const taskColumns = `seq, id, kind, lane, queue, state, client_id, device_id, volume_id, iso_id, facility_code, args, attempt, failures,
 	run_at, progress, message, checkpoint, cancel, reason, error, created_at, updated_at, started_at`
 
 func scanTask(r scanner) (t task.Task, err error) {
@@ -24,7 +24,7 @@ func scanTask(r scanner) (t task.Task, err error) {
 	var volume, iso sql.NullString
 	var args string
 	var runAt, created, updated int64
-	err = r.Scan(&t.Seq, &t.ID, &t.Kind, &t.Lane, &t.Queue, &t.State, &client, &device, &volume, &iso, &args, &t.Attempt, &t.Failures,
+	err = r.Scan(&t.Seq, &t.ID, &t.Kind, &t.Lane, &t.Queue, &t.State, &client, &device, &volume, &iso, &t.Facility, &args, &t.Attempt, &t.Failures,
 		&runAt, &t.Progress, &t.Message, &t.Checkpoint, &t.Cancel, &t.Reason, &t.Error, &created, &updated, &started)
 	t.ClientID, t.DeviceID, t.VolumeID, t.ISOID = client.Int64, device.Int64, volume.String, iso.String
 	t.Args = json.RawMessage(args)
@@ -42,6 +42,9 @@ func (t *Tx) Enqueue(ctx context.Context, n task.New) (task.Task, error) {
 			return task.Task{}, fmt.Errorf("encode task arguments: %w", err)
 		}
 	}
+	if err := t.own(ctx, n.ClientID); err != nil {
+		return task.Task{}, err
+	}
 	runAt := t.now
 	if !n.RunAt.IsZero() {
 		runAt = n.RunAt
@@ -58,10 +61,11 @@ func (t *Tx) Enqueue(ctx context.Context, n task.New) (task.Task, error) {
 	if busy || len(after) > 0 {
 		state = task.Waiting
 	}
-	row := t.row(ctx, `INSERT INTO task (id, kind, lane, queue, state, client_id, device_id, volume_id, iso_id, args, run_at, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12) RETURNING `+taskColumns,
+	row := t.row(ctx, `INSERT INTO task (id, kind, lane, queue, state, client_id, device_id, volume_id, iso_id, facility_code, args,
+			run_at, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13) RETURNING `+taskColumns,
 		newID(), n.Kind, n.Lane, n.Queue, state, orNull(n.ClientID), orNull(n.DeviceID), orNull(n.VolumeID), orNull(n.ISOID),
-		string(args), runAt.UnixMicro(), t.now.UnixMicro())
+		n.Facility, string(args), runAt.UnixMicro(), t.now.UnixMicro())
 	out, err := scanTask(row)
 	if err != nil {
 		return out, fmt.Errorf("enqueue %s: %w", n.Kind, err)
@@ -72,7 +76,7 @@ func (t *Tx) Enqueue(ctx context.Context, n task.New) (task.Task, error) {
 		}
 	}
 	if state == task.Ready {
-		t.wakes[n.Queue] = true
+		t.changes.ready[n.Queue] = true
 	}
 	return out, t.taskEvent(ctx, out, event.Scheduled, event.Info, "")
 }
@@ -191,33 +195,59 @@ func (t *Tx) promote(ctx context.Context, lane string) error {
 			AND state = 'waiting' AND NOT EXISTS (SELECT 1 FROM task_after a WHERE a.seq = task.seq)
 		RETURNING queue`, lane).Scan(&q)
 	if err == nil {
-		t.wakes[q] = true
+		t.changes.ready[q] = true
 	}
 	return missing(err, nil)
 }
 
 // Tasks is what an engine and the task lists need.
-func (db *DB) Tasks() Tasks { return Tasks{db} }
+func (db *DB) Tasks() Tasks { return Tasks{db: db} }
 
 // Tasks keeps tasks.
-type Tasks struct{ db *DB }
+type Tasks struct {
+	db         *DB
+	facilities []any // whose tasks are claimed; none: those of all
+}
+
+// In is the tasks as a worker near some facilities takes them: it claims those
+// of no other. Without any it claims all.
+func (s Tasks) In(facilities ...string) Tasks {
+	s.facilities = nil
+	if len(facilities) > 0 {
+		s.facilities = append(s.facilities, "") // what is done anywhere
+	}
+	for _, f := range facilities {
+		s.facilities = append(s.facilities, f)
+	}
+	return s
+}
+
+// here is the part of a WHERE clause that keeps a claim to the facilities.
+func (s Tasks) here(from int) string {
+	if len(s.facilities) == 0 {
+		return ""
+	}
+	return " AND facility_code IN (" + marks(from, len(s.facilities)) + ")"
+}
 
 // Claim is in task.Store.
 func (s Tasks) Claim(ctx context.Context, q task.Queue, owner string, ttl time.Duration, limit int) ([]task.Task, error) {
 	// Mostly there is nothing to do, and looking needs no writer.
 	var due bool
-	err := s.db.reader().row(ctx, `SELECT EXISTS (SELECT 1 FROM task WHERE queue = $1 AND state = 'ready' AND run_at <= $2)`,
-		q, s.db.now().UnixMicro()).Scan(&due)
+	err := s.db.reader().row(ctx, `SELECT EXISTS (SELECT 1 FROM task WHERE queue = $1 AND state = 'ready' AND run_at <= $2`+s.here(3)+`)`,
+		append([]any{q, s.db.now().UnixMicro()}, s.facilities...)...).Scan(&due)
 	if err != nil || !due {
 		return nil, translate(err)
 	}
 	var out []task.Task
 	err = s.db.tx(ctx, func(t *Tx) error {
 		now := t.now.UnixMicro()
-		out, err = all(ctx, t, scanTask, `UPDATE task SET state = 'running', owner = $1, attempt = attempt + 1, lease_until = $2,
+		out, err = all(ctx, t, scanTask, `WITH due AS MATERIALIZED (
+				SELECT seq FROM task WHERE queue = $4 AND state = 'ready' AND run_at <= $3`+s.here(6)+` ORDER BY run_at, seq LIMIT $5`+t.skipLocked()+`)
+			UPDATE task SET state = 'running', owner = $1, attempt = attempt + 1, lease_until = $2,
 				started_at = coalesce(started_at, $3), updated_at = $3
-			WHERE seq IN (SELECT seq FROM task WHERE queue = $4 AND state = 'ready' AND run_at <= $3 ORDER BY run_at, seq LIMIT $5)
-			RETURNING `+taskColumns, owner, now+ttl.Microseconds(), now, q, limit)
+			WHERE seq IN (SELECT seq FROM due) RETURNING `+taskColumns,
+			append([]any{owner, now + ttl.Microseconds(), now, q, limit}, s.facilities...)...)
 		if err != nil {
 			return err
 		}
@@ -277,7 +307,7 @@ func (s Tasks) giveBack(ctx context.Context, query string, arg any) (n int, err 
 	err = s.db.tx(ctx, func(t *Tx) error {
 		queues, err := all(ctx, t, func(r scanner) (q task.Queue, err error) { return q, r.Scan(&q) }, query, t.now.UnixMicro(), arg)
 		for _, q := range queues {
-			t.wakes[q] = true
+			t.changes.ready[q] = true
 		}
 		n = len(queues)
 		return err
@@ -319,7 +349,7 @@ func (s Tasks) Retry(ctx context.Context, l task.Lease, runAt time.Time, failed 
 			WHERE id = $1 AND owner = $2 AND attempt = $3 AND state = 'running' RETURNING queue`,
 			l.TaskID, l.Owner, l.Attempt, runAt.UnixMicro(), failed, why, t.now.UnixMicro()).Scan(&q)
 		if err == nil {
-			t.wakes[q] = true
+			t.changes.ready[q] = true
 		}
 		return missing(err, task.ErrLeaseLost)
 	})
@@ -327,12 +357,20 @@ func (s Tasks) Retry(ctx context.Context, l task.Lease, runAt time.Time, failed 
 
 // Finish is in task.Store.
 func (s Tasks) Finish(ctx context.Context, l task.Lease, o task.Outcome) error {
-	return s.db.tx(ctx, func(t *Tx) error { return t.finish(ctx, l, o) })
+	return s.db.finishWith(ctx, l, o, func(*Tx) error { return nil })
 }
 
 // Ensure is in task.Store.
 func (s Tasks) Ensure(ctx context.Context, n task.New) error {
+	var there bool // mostly so, and looking needs no writer
+	err := s.db.reader().row(ctx, `SELECT EXISTS (SELECT 1 FROM task WHERE lane = $1 AND state IN `+unfinished+`)`, n.Lane).Scan(&there)
+	if err != nil || there {
+		return translate(err)
+	}
 	return s.db.tx(ctx, func(t *Tx) error {
+		if err := t.own(ctx, n.ClientID); err != nil {
+			return err
+		}
 		pending, err := t.PendingIn(ctx, n.Lane)
 		if err != nil || len(pending) > 0 {
 			return err
@@ -349,6 +387,9 @@ func (s Tasks) Wake(q task.Queue) <-chan struct{} { return s.db.wake[q] }
 // lease still holds.
 func (db *DB) step(ctx context.Context, l task.Lease, fn func(*Tx) error) error {
 	return db.tx(ctx, func(t *Tx) error {
+		if err := t.ownerOf(ctx, `FROM task WHERE id = $1`, l.TaskID); err != nil {
+			return err
+		}
 		if err := t.held(ctx, l); err != nil {
 			return err
 		}
@@ -359,6 +400,9 @@ func (db *DB) step(ctx context.Context, l task.Lease, fn func(*Tx) error) error 
 // finishWith ends a task together with its effect; ending it checks the lease.
 func (db *DB) finishWith(ctx context.Context, l task.Lease, o task.Outcome, fn func(*Tx) error) error {
 	return db.tx(ctx, func(t *Tx) error {
+		if err := t.ownerOf(ctx, `FROM task WHERE id = $1`, l.TaskID); err != nil {
+			return err
+		}
 		if err := fn(t); err != nil {
 			return err
 		}

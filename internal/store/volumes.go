@@ -26,6 +26,9 @@ func scanVolume(r scanner) (v volume.Volume, err error) {
 
 // Volume returns a volume in any state. volume.ErrNotFound.
 func (t *Tx) Volume(ctx context.Context, id string) (volume.Volume, error) {
+	if err := t.ownerOf(ctx, `FROM volume WHERE id = $1`, id); err != nil {
+		return volume.Volume{}, err
+	}
 	v, err := scanVolume(t.row(ctx, selectVolume+`FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id WHERE v.id = $1`, id))
 	return v, missing(err, volume.ErrNotFound)
 }
@@ -129,9 +132,10 @@ func (s Volumes) Get(ctx context.Context, scope access.Scope, id string) (volume
 }
 
 // Discarded is in volume.Store.
-func (s Volumes) Discarded(ctx context.Context, limit int) ([]volume.Volume, error) {
+func (s Volumes) Discarded(ctx context.Context, facilityCode string, limit int) ([]volume.Volume, error) {
 	out, err := all(ctx, s.db.reader(), scanVolume,
-		selectVolume+`FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id WHERE v.state = 'discarded' ORDER BY v.created_at LIMIT $1`, limit)
+		selectVolume+`FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id 
+		WHERE v.state = 'discarded' AND v.facility_code = $1 ORDER BY v.created_at, v.id LIMIT $2`, facilityCode, limit)
 	return out, translate(err)
 }
 

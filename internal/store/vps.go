@@ -36,9 +36,13 @@ func deviceIn(ctx context.Context, q querier, id int64) (vps.Device, error) {
 	return d, missing(err, vps.ErrDeviceNotFound)
 }
 
-// Device returns a device. On an engine with several writers it also keeps the
-// device's lane to the transaction; SQLite has one writer, which does.
-func (t *Tx) Device(ctx context.Context, id int64) (vps.Device, error) { return deviceIn(ctx, t, id) }
+// Device returns a device.
+func (t *Tx) Device(ctx context.Context, id int64) (vps.Device, error) {
+	if err := t.ownerOf(ctx, `FROM device WHERE id = $1`, id); err != nil {
+		return vps.Device{}, err
+	}
+	return deviceIn(ctx, t, id)
+}
 
 func (db *DB) device(ctx context.Context, s access.Scope, id int64) (vps.Device, error) {
 	d, err := deviceIn(ctx, db.reader(), id)
@@ -67,11 +71,7 @@ func (s VPS) List(ctx context.Context, scope access.Scope, f vps.Filter) ([]vps.
 		args = append(args, *f.FacilityCode)
 		where += fmt.Sprintf(" AND d.facility_code = $%d", len(args))
 	}
-	limit := f.Limit
-	if limit == 0 {
-		limit = -1
-	}
-	args = append(args, f.After, limit)
+	args = append(args, f.After, limitOf(f.Limit))
 	out, err := all(ctx, s.db.reader(), scanDevice,
 		fmt.Sprintf(selectDevice+`WHERE %s AND d.id > $%d ORDER BY d.id LIMIT $%d`, where, len(args)-1, len(args)), args...)
 	return out, translate(err)
@@ -103,6 +103,9 @@ func (s VPS) Facility(ctx context.Context, code string) (vps.Facility, error) {
 // PutFacility is in vps.Store.
 func (s VPS) PutFacility(ctx context.Context, f vps.Facility) (out vps.Facility, err error) {
 	err = s.db.tx(ctx, func(t *Tx) error {
+		if err := t.exclusive(ctx, "facility:"+f.Code); err != nil {
+			return err
+		}
 		var had bool
 		if err := t.row(ctx, `SELECT EXISTS (SELECT 1 FROM facility WHERE code = $1)`, f.Code).Scan(&had); err != nil {
 			return err
@@ -141,6 +144,9 @@ func (s VPS) Finish(ctx context.Context, l task.Lease, o task.Outcome, fn func(v
 // AddDevice is in vps.Tx.
 func (t *Tx) AddDevice(ctx context.Context, d vps.Device, rootID string, bytes int64) (vps.Device, error) {
 	var client, facility bool
+	if err := t.own(ctx, d.ClientID); err != nil {
+		return d, err
+	}
 	err := t.row(ctx, `SELECT EXISTS (SELECT 1 FROM client WHERE id = $1), EXISTS (SELECT 1 FROM facility WHERE code = $2)`,
 		d.ClientID, d.FacilityCode).Scan(&client, &facility)
 	switch {
@@ -152,7 +158,7 @@ func (t *Tx) AddDevice(ctx context.Context, d vps.Device, rootID string, bytes i
 		return d, vps.ErrUnknownFacility
 	}
 	if d.ID == 0 {
-		if err := t.row(ctx, `SELECT coalesce(max(id), 1000) + 1 FROM device`).Scan(&d.ID); err != nil {
+		if d.ID, err = t.nextID(ctx, "device", 1000); err != nil {
 			return d, err
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/drivebay/drivebay/internal/backend"
 )
 
 // Config sets up an Engine. Zero durations get the defaults.
@@ -22,6 +24,8 @@ type Config struct {
 	// Backoff is the pause after the n-th temporary error of a task, from 0;
 	// default Backoff.
 	Backoff func(n int) time.Duration
+	// Facilities names those that have house work of their own; nil: none has.
+	Facilities func(context.Context) ([]string, error)
 	// Observe, if set, hears of every ended run.
 	Observe func(k Kind, result string, took time.Duration)
 }
@@ -84,13 +88,8 @@ func (e *Engine) Start(ctx context.Context) (<-chan struct{}, error) {
 	if n > 0 {
 		e.cfg.Log.Info("took up interrupted tasks", "tasks", n)
 	}
-	for k, r := range e.kinds {
-		if r.policy.Every == 0 {
-			continue
-		}
-		if err := e.store.Ensure(ctx, New{Kind: k, Lane: HouseLane(k), Queue: Housework}); err != nil {
-			return nil, fmt.Errorf("enqueue %s: %w", k, err)
-		}
+	if err := e.furnish(ctx); err != nil {
+		return nil, err
 	}
 	var dispatchers, beat sync.WaitGroup
 	for q, workers := range e.cfg.Workers {
@@ -110,6 +109,37 @@ func (e *Engine) Start(ctx context.Context) (<-chan struct{}, error) {
 		close(done)
 	}()
 	return done, nil
+}
+
+// furnishEvery is how long a new facility may wait for its house work.
+const furnishEvery = time.Minute
+
+// furnish makes sure that each kind of periodic work is enqueued.
+func (e *Engine) furnish(ctx context.Context) error {
+	var all []New
+	for k, r := range e.kinds {
+		n := New{Kind: k, Lane: HouseLane(k), Queue: Housework}
+		switch {
+		case r.policy.Every == 0, r.policy.PerFacility && e.cfg.Facilities == nil:
+		case !r.policy.PerFacility:
+			all = append(all, n)
+		default:
+			codes, err := e.cfg.Facilities(ctx)
+			if err != nil {
+				return fmt.Errorf("list facilities: %w", err)
+			}
+			for _, code := range codes {
+				n.Lane, n.Facility = HouseLane(k)+":"+code, code
+				all = append(all, n)
+			}
+		}
+	}
+	for _, n := range all {
+		if err := e.store.Ensure(ctx, n); err != nil {
+			return fmt.Errorf("enqueue %s: %w", n.Kind, err)
+		}
+	}
+	return nil
 }
 
 // dispatch fills the workers of one queue.
@@ -138,10 +168,7 @@ func (e *Engine) dispatch(ctx context.Context, q Queue, workers int) {
 				break more
 			}
 		}
-		tasks, err := e.store.Claim(ctx, q, e.owner, e.cfg.Lease, held)
-		if err != nil && ctx.Err() == nil {
-			e.cfg.Log.Error("claim tasks", "queue", q, "error", err)
-		}
+		tasks := e.claim(ctx, q, held)
 		for _, t := range tasks {
 			e.begin(ctx, t, func() { free <- struct{}{} })
 		}
@@ -160,6 +187,31 @@ func (e *Engine) dispatch(ctx context.Context, q Queue, workers int) {
 	}
 }
 
+// claim leases up to n tasks of a queue, and answers with those to begin now.
+// An answer that took a third of a lease is too old for that: the heartbeat may
+// have given its tasks back as strays, or the leases be over, and another node
+// runs them.
+func (e *Engine) claim(ctx context.Context, q Queue, n int) []Task {
+	asked := time.Now()
+	tasks, err := e.store.Claim(ctx, q, e.owner, e.cfg.Lease, n)
+	if err != nil && ctx.Err() == nil {
+		e.cfg.Log.Error("claim tasks", "queue", q, "error", err)
+	}
+	took := time.Since(asked)
+	if took < e.cfg.Lease/3 {
+		return tasks
+	}
+	for _, t := range tasks {
+		e.cfg.Log.Warn("a claim was answered too late, give the task back", "task", t.ID, "after", took)
+		l := Lease{TaskID: t.ID, Owner: e.owner, Attempt: t.Attempt}
+		err := e.store.Retry(context.WithoutCancel(ctx), l, time.Now(), false, "")
+		if err != nil && !errors.Is(err, ErrLeaseLost) {
+			e.cfg.Log.Error("give task back", "task", t.ID, "error", err) // the heartbeat will
+		}
+	}
+	return nil
+}
+
 // begin runs one attempt in its own goroutine and calls release at its end.
 func (e *Engine) begin(ctx context.Context, t Task, release func()) {
 	r := &Run{
@@ -171,13 +223,20 @@ func (e *Engine) begin(ctx context.Context, t Task, release func()) {
 	r.progress = Progress{Percent: t.Progress, Message: t.Message}
 	// The run is not a child of ctx: at a stop it is cancelled with a cause
 	// and still needs a live context to undo its work and give its task back.
-	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
+	base := context.WithoutCancel(ctx)
+	if t.ClientID != 0 { // the server's own work is in no order with that of clients
+		base = backend.WithFence(base, backend.Fence{Task: t.Seq, Attempt: t.Attempt})
+	}
+	held, lose := context.WithCancelCause(base)
 	runCtx, cancel := context.WithCancelCause(held)
 	r.held, r.lose, r.cancel = held, lose, cancel
 	if t.Cancel { // asked for while it waited
 		cancel(ErrCancelled)
 	}
 	e.mu.Lock()
+	if old := e.runs[t.ID]; old != nil { // no heartbeat has told it yet, and none would
+		old.lose(ErrLeaseLost)
+	}
 	e.runs[t.ID] = r
 	e.active.Add(1)
 	e.mu.Unlock()
@@ -191,7 +250,9 @@ func (e *Engine) begin(ctx context.Context, t Task, release func()) {
 		cancel(nil)
 		lose(nil)
 		e.mu.Lock()
-		delete(e.runs, t.ID)
+		if e.runs[t.ID] == r { // else it has lost its lease, and a later run of the task is here
+			delete(e.runs, t.ID)
+		}
 		e.mu.Unlock()
 		if e.cfg.Observe != nil {
 			e.cfg.Observe(t.Kind, result, time.Since(start))
@@ -235,7 +296,7 @@ func (e *Engine) attempt(ctx context.Context, r *Run) string {
 // settle decides what becomes of a task whose attempt ended with err.
 func (e *Engine) settle(r *Run, p Policy, h Handler, err error) string {
 	switch {
-	case errors.Is(err, ErrLeaseLost):
+	case errors.Is(err, ErrLeaseLost), errors.Is(err, backend.ErrFenced):
 		r.Log.Warn("another node has taken the task over")
 		return "lost"
 	case errors.Is(err, errDraining):
@@ -257,7 +318,7 @@ func (e *Engine) settle(r *Run, p Policy, h Handler, err error) string {
 		end = func() error { return e.store.Finish(r.held, r.Lease, f.Outcome()) }
 	}
 	if ferr := safely(end); ferr != nil {
-		if errors.Is(ferr, ErrLeaseLost) || r.held.Err() != nil {
+		if errors.Is(ferr, ErrLeaseLost) || errors.Is(ferr, backend.ErrFenced) || r.held.Err() != nil {
 			return "lost"
 		}
 		r.Log.Error("end failed task", "error", ferr)
@@ -286,11 +347,18 @@ func (e *Engine) heartbeat(ctx context.Context) {
 	guard := time.AfterFunc(grace, func() { e.cancelAll(ErrLeaseLost) })
 	defer guard.Stop()
 	orphans := map[string]int64{}
+	furnish := time.Now().Add(furnishEvery)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if time.Now().After(furnish) {
+			if err := e.furnish(ctx); err != nil && ctx.Err() == nil {
+				e.cfg.Log.Error("furnish the house", "error", err)
+			}
+			furnish = time.Now().Add(furnishEvery)
 		}
 		e.flushProgress(ctx)
 		if _, err := e.store.Reap(ctx); err != nil && ctx.Err() == nil {

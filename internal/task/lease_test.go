@@ -230,6 +230,113 @@ func TestNotStray(t *testing.T) {
 	})
 }
 
+// TestLateClaim: a claim that is answered when its task has been given back
+// begins no run beside the one of the node that has it by then.
+func TestLateClaim(t *testing.T) {
+	inHouse(t, func(h *house) {
+		a, b := h.node("a"), h.node("b")
+		var late atomic.Bool
+		late.Store(true)
+		a.set(nil, func(op string, err error) error {
+			if op == "Claim" && late.Load() {
+				time.Sleep(lease)
+			}
+			return err
+		})
+		k := h.enqueue(task.New{})
+		a.on(task.Policy{}, func(_ context.Context, r *task.Run) error {
+			if r.Task.ID == k.ID {
+				t.Errorf("attempt %d began late", r.Task.Attempt)
+			}
+			return a.success(r)
+		}).start()
+		pass(0)
+		h.want(k.ID, task.Running, "")
+		b.on(task.Policy{}, func(_ context.Context, r *task.Run) error {
+			time.Sleep(time.Minute)
+			return b.success(r)
+		}).start()
+		pass(lease)
+		late.Store(false)
+		pass(2 * time.Minute)
+		if got := h.want(k.ID, task.Done, ""); got.Attempt != 2 {
+			t.Errorf("ended as %+v", got)
+		}
+		b.stop()
+		again := h.enqueue(task.New{})
+		pass(2 * time.Second)
+		h.want(again.ID, task.Done, "")
+		a.stop()
+	})
+}
+
+// TestSlowToStop: a run that goes on long after it has lost its lease does not
+// take the next attempt of its task, on the same node, off the list with it.
+func TestSlowToStop(t *testing.T) {
+	inHouse(t, func(h *house) {
+		n := h.node("a")
+		n.on(task.Policy{}, func(ctx context.Context, r *task.Run) error {
+			if r.Task.Attempt == 1 {
+				<-ctx.Done()
+				time.Sleep(time.Minute)
+				return ctx.Err()
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(3 * time.Minute):
+				return n.success(r)
+			}
+		}).start()
+		k := h.enqueue(task.New{})
+		pass(time.Second)
+		n.away(true)
+		pass(lease)
+		n.away(false)
+		pass(5 * time.Minute)
+		if got := h.want(k.ID, task.Done, ""); got.Attempt != 2 {
+			t.Errorf("ended as %+v", got)
+		}
+		n.stop()
+	})
+}
+
+// TestOvertaken: a run whose task is claimed again by its own node, before a
+// heartbeat has told it so, hears of it then.
+func TestOvertaken(t *testing.T) {
+	inHouse(t, func(h *house) {
+		n := h.node("a")
+		var cause error
+		n.on(task.Policy{}, func(ctx context.Context, r *task.Run) error {
+			if r.Task.Attempt == 1 {
+				select {
+				case <-ctx.Done():
+				case <-time.After(5 * time.Minute):
+				}
+				cause = context.Cause(ctx)
+				return ctx.Err()
+			}
+			time.Sleep(time.Minute)
+			return n.success(r)
+		}).start()
+		k := h.enqueue(task.New{})
+		pass(100 * time.Millisecond)
+		taken := task.Lease{TaskID: k.ID, Owner: "a/b", Attempt: 1}
+		if err := h.db.Tasks().Retry(h.t.Context(), taken, time.Now(), false, ""); err != nil {
+			t.Fatal(err)
+		}
+		pass(2 * time.Second)
+		if !errors.Is(cause, task.ErrLeaseLost) {
+			t.Errorf("the first run ended because %v", cause)
+		}
+		pass(2 * time.Minute)
+		if got := h.want(k.ID, task.Done, ""); got.Attempt != 2 {
+			t.Errorf("ended as %+v", got)
+		}
+		n.stop()
+	})
+}
+
 // TestLostWhileFailing: undoing stops with the lease too; a cancel and a
 // drain do not interrupt it.
 func TestLostWhileFailing(t *testing.T) {

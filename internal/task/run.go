@@ -34,6 +34,9 @@ type Policy struct {
 	// Every makes the kind the server's own periodic work: one task that
 	// comes back this long after each run.
 	Every time.Duration
+	// PerFacility makes that one task for each facility, run where the
+	// facility's tasks are; Task.Facility says which.
+	PerFacility bool
 }
 
 // Run is one attempt at a task.

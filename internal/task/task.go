@@ -73,6 +73,9 @@ type Task struct {
 	DeviceID int64 // 0: none
 	VolumeID string
 	ISOID    string
+	// Facility is where the work is done, and so which workers may do it; "":
+	// anywhere.
+	Facility string
 	Args     json.RawMessage // what the request asked for, a JSON object
 
 	Attempt  int64 // fencing token: grows with every lease
@@ -101,6 +104,7 @@ type New struct {
 	DeviceID int64
 	VolumeID string
 	ISOID    string
+	Facility string
 	Args     any // marshalled to a JSON object; nil means {}
 	// After are tasks that must have ended before this one may run, whatever
 	// their result. They were accepted earlier, so no circle can form.

@@ -223,7 +223,7 @@ func enqueue(ctx context.Context, tx Tx, v Volume, k task.Kind, p Plan, pending 
 	lane := p.lane(v.ID)
 	a.VolumeID, a.Action = v.ID, string(k)
 	return tx.Enqueue(ctx, task.New{
-		Kind: k, Lane: lane, Queue: task.Quick, ClientID: v.ClientID, DeviceID: p.DeviceID, VolumeID: v.ID,
+		Kind: k, Lane: lane, Queue: task.Quick, ClientID: v.ClientID, DeviceID: p.DeviceID, VolumeID: v.ID, Facility: v.FacilityCode,
 		Args: a, After: task.Others(pending, lane),
 	})
 }

@@ -20,7 +20,7 @@ func (s *Service) Register(e *task.Engine) {
 	e.Register(KindDelete, quick, s.steps(s.runDelete, s.failDelete))
 	e.Register(KindAttach, quick, s.steps(s.runAttach, s.failAttach))
 	e.Register(KindDetach, quick, s.steps(s.runDetach, s.failDetach))
-	e.Register(KindSweep, task.Policy{Every: time.Minute}, sweep{s})
+	e.Register(KindSweep, task.Policy{Every: time.Minute, PerFacility: true}, sweep{s})
 }
 
 // job is one attempt at a task on a volume: what it reads before it acts.

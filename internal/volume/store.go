@@ -23,8 +23,9 @@ type Store interface {
 	List(ctx context.Context, s access.Scope, f Filter) ([]Volume, error)
 	// Get returns one volume that exists. ErrNotFound.
 	Get(ctx context.Context, s access.Scope, id string) (Volume, error)
-	// Discarded returns up to max volumes left over from failed creates.
-	Discarded(ctx context.Context, max int) ([]Volume, error)
+	// Discarded returns up to max volumes of a facility left over from failed
+	// creates, oldest first.
+	Discarded(ctx context.Context, facilityCode string, max int) ([]Volume, error)
 	// Prices is the price list of a facility, ascending.
 	Prices(ctx context.Context, facilityCode string) ([]billing.Price, error)
 	// Device returns a device of the scope. vps.ErrDeviceNotFound.

@@ -230,21 +230,21 @@ func unhook(ctx context.Context, d backend.Driver, volumeID string) error {
 	return d.EnsureDetached(ctx, v.Ref, volumeID, backend.DetachOptions{})
 }
 
-// sweep removes what failed creates left on the storage.
+// sweep removes what failed creates left on a facility's storage.
 type sweep struct{ s *Service }
 
 // Run cleans up a bounded number of leftovers; the rest waits for the next run.
 func (w sweep) Run(ctx context.Context, r *task.Run) error {
-	left, err := w.s.Store.Discarded(ctx, 100)
+	left, err := w.s.Store.Discarded(ctx, r.Task.Facility, 100)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	d, err := w.s.Drivers.Driver(r.Task.Facility)
 	if err != nil {
 		return err
 	}
 	for _, v := range left {
-		d, err := w.s.Drivers.Driver(v.FacilityCode)
-		if err == nil {
-			err = remove(ctx, d, v.ID)
-		}
-		if err != nil {
+		if err := remove(ctx, d, v.ID); err != nil {
 			r.Log.Warn("remove leftover of a failed create", "volume", v.ID, "error", err)
 			continue
 		}

@@ -170,7 +170,7 @@ func (s *Service) CreateDevice(ctx context.Context, n NewDevice) (task.Task, err
 		a.DeviceID = d.ID
 		t, err = tx.Enqueue(ctx, task.New{
 			Kind: KindCreate, Lane: task.DeviceLane(d.ID), Queue: task.Quick, ClientID: d.ClientID, DeviceID: d.ID,
-			VolumeID: a.VolumeID, Args: a,
+			VolumeID: a.VolumeID, Facility: d.FacilityCode, Args: a,
 		})
 		return err
 	})

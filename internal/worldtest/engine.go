@@ -18,8 +18,9 @@ func (w *World) Start() {
 		imports = 4
 	}
 	e := task.NewEngine(mortal{w.DB.Tasks(), w.graves}, task.Config{
-		Node: node, Boot: boot, Poll: 5 * time.Millisecond,
-		Workers: map[task.Queue]int{task.Quick: 4, task.Imports: imports, task.Housework: 1},
+		Facilities: func(context.Context) ([]string, error) { return Facilities, nil },
+		Node:       node, Boot: boot, Poll: 5 * time.Millisecond,
+		Workers: map[task.Queue]int{task.Quick: 4, task.Imports: imports, task.Housework: 2},
 		Observe: func(task.Kind, string, time.Duration) { w.wake() },
 	})
 	w.VPS.Register(e)

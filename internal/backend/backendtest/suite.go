@@ -64,7 +64,7 @@ const (
 // parallel where the driver's storage is its own.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	for _, group := range []map[string]func(*kit){
-		volumeCases, attachCases, isoCases, powerCases, faultCases, raceCases,
+		volumeCases, attachCases, isoCases, powerCases, faultCases, raceCases, fenceCases,
 	} {
 		for name, run := range group {
 			t.Run(name, func(t *testing.T) {

@@ -26,6 +26,7 @@ type Options struct {
 type Driver struct {
 	opts   Options
 	locks  backend.Locks
+	fences backend.Fences
 	script script
 	log    callLog
 

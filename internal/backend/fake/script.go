@@ -218,6 +218,9 @@ func (d *Driver) do(ctx context.Context, c Call, effect func(context.Context) er
 		return err
 	}
 	defer unlock()
+	if err := d.fences.Pass(ctx, backend.FencedObject(c.locks())); err != nil {
+		return err
+	}
 	if err := d.script.play(ctx, c, false); err != nil {
 		return err
 	}

@@ -32,8 +32,9 @@ type Options struct {
 // Driver is a backend.Driver on a folder. All methods may be called
 // concurrently.
 type Driver struct {
-	opts  Options
-	locks backend.Locks
+	opts   Options
+	locks  backend.Locks
+	fences backend.Fences
 
 	lockFile  *os.File
 	tmp       string
@@ -168,6 +169,9 @@ func (d *Driver) enter(ctx context.Context, names ...string) (leave func(), err 
 	if err == nil {
 		err = ctx.Err() // also where no lock is needed
 	}
+	if err == nil {
+		err = d.fences.Pass(ctx, backend.FencedObject(names))
+	}
 	if err != nil {
 		if unlock != nil {
 			unlock()
@@ -193,12 +197,13 @@ func (d *Driver) Inspect(ctx context.Context, ref string) (backend.VMView, error
 	return g.view(), nil
 }
 
-// InspectVolume implements backend.Driver. It waits for no other call.
+// InspectVolume implements backend.Driver. It waits for a call on the volume
+// that is under way, and shuts out later ones of older runs.
 func (d *Driver) InspectVolume(ctx context.Context, volumeID string) (backend.VolumeView, error) {
 	if !backend.ValidID(volumeID) {
 		return backend.VolumeView{}, backend.ErrInvalid
 	}
-	leave, err := d.enter(ctx)
+	leave, err := d.enter(ctx, volumeLock(volumeID))
 	if err != nil {
 		return backend.VolumeView{}, err
 	}

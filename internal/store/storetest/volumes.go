@@ -35,11 +35,11 @@ func testVolumes(t *testing.T, w *world) {
 		same(t, "readable inside", w.readVolume(t, "v1").State, hidden)
 	}
 	w.vol(t, "v2", func(v *volume.Volume) { v.State, v.CreatedAt = volume.Discarded, w.clock.Now().Add(-time.Hour) })
-	old := must(s.Discarded(ctx, 10))(t)
+	old := must(s.Discarded(ctx, tpa, 10))(t)
 	if len(old) != 2 || old[0].ID != "v2" || old[1].ID != "v1" {
 		t.Fatalf("discarded: %+v", old)
 	}
-	same(t, "discarded, at most one", len(must(s.Discarded(ctx, 1))(t)), 1)
+	same(t, "discarded, at most one", len(must(s.Discarded(ctx, tpa, 1))(t)), 1)
 
 	w.tx(t, func(tx volume.Tx) error { return tx.Attach(ctx, w.readVolumeIn(t, tx, "v2"), dev1) })
 	w.tx(t, func(tx volume.Tx) error { return tx.RemoveVolume(ctx, "v2") })

@@ -135,6 +135,17 @@ CREATE TABLE iso_content (
     remover       TEXT NOT NULL,
     PRIMARY KEY (facility_code, sha256)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE node (
+    name       TEXT PRIMARY KEY,
+    instance   TEXT NOT NULL,
+    boot       TEXT NOT NULL,
+    role       TEXT NOT NULL,
+    facilities TEXT NOT NULL,
+    version    TEXT NOT NULL,
+    url        TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    seen_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE price (
     facility_code TEXT NOT NULL REFERENCES facility (code),
     size_gib      INTEGER NOT NULL,
@@ -182,6 +193,7 @@ CREATE TABLE task (
     device_id   INTEGER,
     volume_id   TEXT,
     iso_id      TEXT,
+    facility_code TEXT NOT NULL,
     args        TEXT NOT NULL CHECK (json_valid(args)),
     attempt     INTEGER NOT NULL DEFAULT 0,
     failures    INTEGER NOT NULL DEFAULT 0,
@@ -204,6 +216,7 @@ CREATE UNIQUE INDEX task_head ON task (lane) WHERE state IN ('ready', 'running')
 CREATE INDEX task_iso ON task (iso_id, seq) WHERE iso_id IS NOT NULL AND state IN ('waiting', 'ready', 'running');
 CREATE INDEX task_lane ON task (lane, seq) WHERE state IN ('waiting', 'ready', 'running');
 CREATE INDEX task_ready ON task (queue, run_at, seq) WHERE state = 'ready';
+CREATE INDEX task_ready_at ON task (facility_code, queue, run_at, seq) WHERE state = 'ready';
 CREATE INDEX task_running ON task (owner, lease_until) WHERE state = 'running';
 CREATE INDEX task_volume ON task (volume_id, seq) WHERE volume_id IS NOT NULL AND state IN ('waiting', 'ready', 'running');
 CREATE TABLE task_after (
@@ -224,5 +237,5 @@ CREATE TABLE volume (
     generation    INTEGER NOT NULL DEFAULT 0,
     created_at    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX volume_discarded ON volume (created_at) WHERE state = 'discarded';
+CREATE INDEX volume_discarded ON volume (facility_code, created_at, id) WHERE state = 'discarded';
 CREATE INDEX volume_place ON volume (facility_code, client_id, created_at, id);

@@ -32,6 +32,31 @@ CREATE TABLE api_key (
 ) STRICT;
 CREATE INDEX api_key_client ON api_key (client_id, id);
 
+CREATE TABLE iso (
+    id            TEXT PRIMARY KEY,
+    client_id     INTEGER NOT NULL REFERENCES client (id),
+    facility_code TEXT NOT NULL REFERENCES facility (code),
+    name          TEXT NOT NULL,
+    description   TEXT NOT NULL,
+    url           TEXT NOT NULL,
+    checksum      TEXT NOT NULL,
+    bootable      INTEGER NOT NULL,
+    state         TEXT NOT NULL,
+    before_state  TEXT NOT NULL,
+    done_bytes    INTEGER NOT NULL,
+    size_bytes    INTEGER NOT NULL,
+    sha256        TEXT,
+    label         TEXT NOT NULL,
+    bios          INTEGER NOT NULL,
+    uefi          INTEGER NOT NULL,
+    reason        TEXT NOT NULL,
+    error         TEXT NOT NULL,
+    task_id       TEXT NOT NULL,
+    created_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX iso_place ON iso (facility_code, client_id, created_at, id);
+CREATE INDEX iso_content_share ON iso (sha256, facility_code) WHERE sha256 IS NOT NULL;
+
 CREATE TABLE device (
     id             INTEGER PRIMARY KEY,
     client_id      INTEGER NOT NULL REFERENCES client (id),
@@ -71,7 +96,7 @@ CREATE TABLE volume (
     created_at    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX volume_place ON volume (facility_code, client_id, created_at, id);
-CREATE INDEX volume_discarded ON volume (created_at) WHERE state = 'discarded';
+CREATE INDEX volume_discarded ON volume (facility_code, created_at, id) WHERE state = 'discarded';
 
 -- At most one attachment per volume, whoever writes it.
 CREATE TABLE attachment (
@@ -80,31 +105,6 @@ CREATE TABLE attachment (
     generation INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attachment_device ON attachment (device_id);
-
-CREATE TABLE iso (
-    id            TEXT PRIMARY KEY,
-    client_id     INTEGER NOT NULL REFERENCES client (id),
-    facility_code TEXT NOT NULL REFERENCES facility (code),
-    name          TEXT NOT NULL,
-    description   TEXT NOT NULL,
-    url           TEXT NOT NULL,
-    checksum      TEXT NOT NULL,
-    bootable      INTEGER NOT NULL,
-    state         TEXT NOT NULL,
-    before_state  TEXT NOT NULL,
-    done_bytes    INTEGER NOT NULL,
-    size_bytes    INTEGER NOT NULL,
-    sha256        TEXT,
-    label         TEXT NOT NULL,
-    bios          INTEGER NOT NULL,
-    uefi          INTEGER NOT NULL,
-    reason        TEXT NOT NULL,
-    error         TEXT NOT NULL,
-    task_id       TEXT NOT NULL,
-    created_at    INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX iso_place ON iso (facility_code, client_id, created_at, id);
-CREATE INDEX iso_content_share ON iso (sha256, facility_code) WHERE sha256 IS NOT NULL;
 
 CREATE TABLE iso_content (
     facility_code TEXT NOT NULL REFERENCES facility (code),
@@ -126,6 +126,7 @@ CREATE TABLE task (
     device_id   INTEGER,
     volume_id   TEXT,
     iso_id      TEXT,
+    facility_code TEXT NOT NULL,
     args        TEXT NOT NULL CHECK (json_valid(args)),
     attempt     INTEGER NOT NULL DEFAULT 0,
     failures    INTEGER NOT NULL DEFAULT 0,
@@ -146,6 +147,7 @@ CREATE TABLE task (
 CREATE UNIQUE INDEX task_head ON task (lane) WHERE state IN ('ready', 'running');
 CREATE INDEX task_lane ON task (lane, seq) WHERE state IN ('waiting', 'ready', 'running');
 CREATE INDEX task_ready ON task (queue, run_at, seq) WHERE state = 'ready';
+CREATE INDEX task_ready_at ON task (facility_code, queue, run_at, seq) WHERE state = 'ready';
 CREATE INDEX task_running ON task (owner, lease_until) WHERE state = 'running';
 CREATE INDEX task_client ON task (client_id, seq) WHERE client_id IS NOT NULL;
 CREATE INDEX task_device ON task (device_id, seq) WHERE device_id IS NOT NULL;
@@ -159,6 +161,19 @@ CREATE TABLE task_after (
     PRIMARY KEY (seq, after_seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX task_after_other ON task_after (after_seq);
+
+-- The servers of this installation.
+CREATE TABLE node (
+    name       TEXT PRIMARY KEY,
+    instance   TEXT NOT NULL,
+    boot       TEXT NOT NULL,
+    role       TEXT NOT NULL,
+    facilities TEXT NOT NULL,
+    version    TEXT NOT NULL,
+    url        TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    seen_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE event (
     seq       INTEGER PRIMARY KEY AUTOINCREMENT,
