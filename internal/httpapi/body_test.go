@@ -47,6 +47,7 @@ var targets = map[string]func() any{
 	"attachISO": func() any { return new(api.ISOAttach) }, "adminPutFacility": func() any { return new(api.FacilityPut) },
 	"adminCreateClient": func() any { return new(api.ClientCreate) }, "adminCreateKey": func() any { return new(api.KeyCreate) },
 	"adminCreateDevice": func() any { return new(api.DeviceCreate) }, "adminPutPrice": func() any { return new(api.PricePut) },
+	"adminReconcile": func() any { return new(api.ReconcileRequest) },
 }
 
 func TestEveryBodyHasATarget(t *testing.T) {
