@@ -200,6 +200,14 @@ type ClientInterface interface {
 	// Corresponds with PUT /admin/facilities/{code} (the `AdminPutFacility` operationId).
 	AdminPutFacility(ctx context.Context, code NewFacilityCode, body AdminPutFacilityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// AdminListFindings List what differs between the database, the storage, the guests and the charges
+	//
+	// Open findings by ascending id, at most `limit` of them; the next ones come with `after` set to the last id. They are
+	// those of the last look; `adminReconcile` looks now.
+	//
+	// Corresponds with GET /admin/findings (the `AdminListFindings` operationId).
+	AdminListFindings(ctx context.Context, params *AdminListFindingsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// AdminListKeys List API keys
 	//
 	// Newest first, at most `limit` of them. The keys themselves are never shown again.
@@ -274,6 +282,44 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /admin/prices/{facilityCode}/{size} (the `AdminPutPrice` operationId).
 	AdminPutPrice(ctx context.Context, facilityCode FacilityCode, size SizeGiB, body AdminPutPriceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdminListQuarantine List disks and images that belong to nothing
+	//
+	// They are on the storage as they were found, named by no row. By ascending id, at most `limit` of them; the next ones
+	// come with `after` set to the last id.
+	//
+	// Corresponds with GET /admin/quarantine (the `AdminListQuarantine` operationId).
+	AdminListQuarantine(ctx context.Context, params *AdminListQuarantineParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdminDeleteQuarantine Delete a disk or image from quarantine, for good
+	//
+	// Before the retention time is over, or where a volume or ISO has it again: 409. What a guest still uses is not
+	// deleted: the task fails with `disk_in_use`.
+	//
+	// Corresponds with DELETE /admin/quarantine/{quarantineId} (the `AdminDeleteQuarantine` operationId).
+	AdminDeleteQuarantine(ctx context.Context, quarantineID QuarantineID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdminReconcileWithBody Look for differences now, and repair what is safe if asked to
+	//
+	// The task looks, looks again after the grace time if anything new was found, and with `repair` repairs what both have
+	// seen, in order with the other work on the device or volume. Nothing is deleted. What remains is in
+	// `/admin/findings` once the task has ended. The task belongs to no client.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /admin/reconcile (the `AdminReconcile` operationId).
+	AdminReconcileWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdminReconcile Look for differences now, and repair what is safe if asked to
+	//
+	// The task looks, looks again after the grace time if anything new was found, and with `repair` repairs what both have
+	// seen, in order with the other work on the device or volume. Nothing is deleted. What remains is in
+	// `/admin/findings` once the task has ended. The task belongs to no client.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /admin/reconcile (the `AdminReconcile` operationId).
+	AdminReconcile(ctx context.Context, body AdminReconcileJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListLocations List facilities
 	//
@@ -769,6 +815,24 @@ func (c *Client) AdminPutFacility(ctx context.Context, code NewFacilityCode, bod
 	return c.Client.Do(req)
 }
 
+// AdminListFindings List what differs between the database, the storage, the guests and the charges
+//
+// Open findings by ascending id, at most `limit` of them; the next ones come with `after` set to the last id. They are
+// those of the last look; `adminReconcile` looks now.
+//
+// Corresponds with GET /admin/findings (the `AdminListFindings` operationId).
+func (c *Client) AdminListFindings(ctx context.Context, params *AdminListFindingsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminListFindingsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // AdminListKeys List API keys
 //
 // Newest first, at most `limit` of them. The keys themselves are never shown again.
@@ -924,6 +988,84 @@ func (c *Client) AdminPutPriceWithBody(ctx context.Context, facilityCode Facilit
 // Corresponds with PUT /admin/prices/{facilityCode}/{size} (the `AdminPutPrice` operationId).
 func (c *Client) AdminPutPrice(ctx context.Context, facilityCode FacilityCode, size SizeGiB, body AdminPutPriceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAdminPutPriceRequest(c.Server, facilityCode, size, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminListQuarantine List disks and images that belong to nothing
+//
+// They are on the storage as they were found, named by no row. By ascending id, at most `limit` of them; the next ones
+// come with `after` set to the last id.
+//
+// Corresponds with GET /admin/quarantine (the `AdminListQuarantine` operationId).
+func (c *Client) AdminListQuarantine(ctx context.Context, params *AdminListQuarantineParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminListQuarantineRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminDeleteQuarantine Delete a disk or image from quarantine, for good
+//
+// Before the retention time is over, or where a volume or ISO has it again: 409. What a guest still uses is not
+// deleted: the task fails with `disk_in_use`.
+//
+// Corresponds with DELETE /admin/quarantine/{quarantineId} (the `AdminDeleteQuarantine` operationId).
+func (c *Client) AdminDeleteQuarantine(ctx context.Context, quarantineID QuarantineID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminDeleteQuarantineRequest(c.Server, quarantineID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminReconcileWithBody Look for differences now, and repair what is safe if asked to
+//
+// The task looks, looks again after the grace time if anything new was found, and with `repair` repairs what both have
+// seen, in order with the other work on the device or volume. Nothing is deleted. What remains is in
+// `/admin/findings` once the task has ended. The task belongs to no client.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /admin/reconcile (the `AdminReconcile` operationId).
+func (c *Client) AdminReconcileWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminReconcileRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminReconcile Look for differences now, and repair what is safe if asked to
+//
+// The task looks, looks again after the grace time if anything new was found, and with `repair` repairs what both have
+// seen, in order with the other work on the device or volume. Nothing is deleted. What remains is in
+// `/admin/findings` once the task has ended. The task belongs to no client.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /admin/reconcile (the `AdminReconcile` operationId).
+func (c *Client) AdminReconcile(ctx context.Context, body AdminReconcileJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminReconcileRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1980,6 +2122,96 @@ func NewAdminPutFacilityRequestWithBody(server string, code NewFacilityCode, con
 	return req, nil
 }
 
+// NewAdminListFindingsRequest constructs an http.Request for the AdminListFindings method
+func NewAdminListFindingsRequest(server string, params *AdminListFindingsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/findings")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Class != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "class", *params.Class, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.FacilityCode != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "facilityCode", *params.FacilityCode, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewAdminListKeysRequest constructs an http.Request for the AdminListKeys method
 func NewAdminListKeysRequest(server string, params *AdminListKeysParams) (*http.Request, error) {
 	var err error
@@ -2287,6 +2519,158 @@ func NewAdminPutPriceRequestWithBody(server string, facilityCode FacilityCode, s
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewAdminListQuarantineRequest constructs an http.Request for the AdminListQuarantine method
+func NewAdminListQuarantineRequest(server string, params *AdminListQuarantineParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/quarantine")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.FacilityCode != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "facilityCode", *params.FacilityCode, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAdminDeleteQuarantineRequest constructs an http.Request for the AdminDeleteQuarantine method
+func NewAdminDeleteQuarantineRequest(server string, quarantineID QuarantineID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "quarantineId", quarantineID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/quarantine/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAdminReconcileRequest calls the generic AdminReconcile builder with application/json body
+func NewAdminReconcileRequest(server string, body AdminReconcileJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAdminReconcileRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewAdminReconcileRequestWithBody constructs an http.Request for the AdminReconcile method, with any body, and a specified content type
+func NewAdminReconcileRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/reconcile")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -3856,6 +4240,16 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /admin/facilities/{code} (the `AdminPutFacility` operationId).
 	AdminPutFacilityWithResponse(ctx context.Context, code NewFacilityCode, body AdminPutFacilityJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminPutFacilityResponse, error)
 
+	// AdminListFindingsWithResponse List what differs between the database, the storage, the guests and the charges
+	//
+	// Open findings by ascending id, at most `limit` of them; the next ones come with `after` set to the last id. They are
+	// those of the last look; `adminReconcile` looks now.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /admin/findings (the `AdminListFindings` operationId).
+	AdminListFindingsWithResponse(ctx context.Context, params *AdminListFindingsParams, reqEditors ...RequestEditorFn) (*AdminListFindingsResponse, error)
+
 	// AdminListKeysWithResponse List API keys
 	//
 	// Newest first, at most `limit` of them. The keys themselves are never shown again.
@@ -3940,6 +4334,48 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /admin/prices/{facilityCode}/{size} (the `AdminPutPrice` operationId).
 	AdminPutPriceWithResponse(ctx context.Context, facilityCode FacilityCode, size SizeGiB, body AdminPutPriceJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminPutPriceResponse, error)
+
+	// AdminListQuarantineWithResponse List disks and images that belong to nothing
+	//
+	// They are on the storage as they were found, named by no row. By ascending id, at most `limit` of them; the next ones
+	// come with `after` set to the last id.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /admin/quarantine (the `AdminListQuarantine` operationId).
+	AdminListQuarantineWithResponse(ctx context.Context, params *AdminListQuarantineParams, reqEditors ...RequestEditorFn) (*AdminListQuarantineResponse, error)
+
+	// AdminDeleteQuarantineWithResponse Delete a disk or image from quarantine, for good
+	//
+	// Before the retention time is over, or where a volume or ISO has it again: 409. What a guest still uses is not
+	// deleted: the task fails with `disk_in_use`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /admin/quarantine/{quarantineId} (the `AdminDeleteQuarantine` operationId).
+	AdminDeleteQuarantineWithResponse(ctx context.Context, quarantineID QuarantineID, reqEditors ...RequestEditorFn) (*AdminDeleteQuarantineResponse, error)
+
+	// AdminReconcileWithBodyWithResponse Look for differences now, and repair what is safe if asked to
+	//
+	// The task looks, looks again after the grace time if anything new was found, and with `repair` repairs what both have
+	// seen, in order with the other work on the device or volume. Nothing is deleted. What remains is in
+	// `/admin/findings` once the task has ended. The task belongs to no client.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/reconcile (the `AdminReconcile` operationId).
+	AdminReconcileWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdminReconcileResponse, error)
+
+	// AdminReconcileWithResponse Look for differences now, and repair what is safe if asked to
+	//
+	// The task looks, looks again after the grace time if anything new was found, and with `repair` repairs what both have
+	// seen, in order with the other work on the device or volume. Nothing is deleted. What remains is in
+	// `/admin/findings` once the task has ended. The task belongs to no client.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/reconcile (the `AdminReconcile` operationId).
+	AdminReconcileWithResponse(ctx context.Context, body AdminReconcileJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminReconcileResponse, error)
 
 	// ListLocationsWithResponse List facilities
 	//
@@ -4635,6 +5071,47 @@ func (r AdminPutFacilityResponse) ContentType() string {
 	return ""
 }
 
+type AdminListFindingsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Finding
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AdminListFindingsResponse) GetJSON200() *[]Finding {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r AdminListFindingsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdminListFindingsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdminListFindingsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdminListFindingsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type AdminListKeysResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4902,6 +5379,129 @@ func (r AdminPutPriceResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AdminPutPriceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AdminListQuarantineResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Quarantined
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AdminListQuarantineResponse) GetJSON200() *[]Quarantined {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r AdminListQuarantineResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdminListQuarantineResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdminListQuarantineResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdminListQuarantineResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AdminDeleteQuarantineResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *TaskAccepted
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r AdminDeleteQuarantineResponse) GetJSON201() *TaskAccepted {
+	return r.JSON201
+}
+
+// GetBody returns the raw response body bytes
+func (r AdminDeleteQuarantineResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdminDeleteQuarantineResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdminDeleteQuarantineResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdminDeleteQuarantineResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AdminReconcileResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *TaskAccepted
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r AdminReconcileResponse) GetJSON201() *TaskAccepted {
+	return r.JSON201
+}
+
+// GetBody returns the raw response body bytes
+func (r AdminReconcileResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdminReconcileResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdminReconcileResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdminReconcileResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6139,6 +6739,22 @@ func (c *ClientWithResponses) AdminPutFacilityWithResponse(ctx context.Context, 
 	return ParseAdminPutFacilityResponse(rsp)
 }
 
+// AdminListFindingsWithResponse List what differs between the database, the storage, the guests and the charges
+//
+// Open findings by ascending id, at most `limit` of them; the next ones come with `after` set to the last id. They are
+// those of the last look; `adminReconcile` looks now.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /admin/findings (the `AdminListFindings` operationId).
+func (c *ClientWithResponses) AdminListFindingsWithResponse(ctx context.Context, params *AdminListFindingsParams, reqEditors ...RequestEditorFn) (*AdminListFindingsResponse, error) {
+	rsp, err := c.AdminListFindings(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminListFindingsResponse(rsp)
+}
+
 // AdminListKeysWithResponse List API keys
 //
 // Newest first, at most `limit` of them. The keys themselves are never shown again.
@@ -6276,6 +6892,72 @@ func (c *ClientWithResponses) AdminPutPriceWithResponse(ctx context.Context, fac
 		return nil, err
 	}
 	return ParseAdminPutPriceResponse(rsp)
+}
+
+// AdminListQuarantineWithResponse List disks and images that belong to nothing
+//
+// They are on the storage as they were found, named by no row. By ascending id, at most `limit` of them; the next ones
+// come with `after` set to the last id.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /admin/quarantine (the `AdminListQuarantine` operationId).
+func (c *ClientWithResponses) AdminListQuarantineWithResponse(ctx context.Context, params *AdminListQuarantineParams, reqEditors ...RequestEditorFn) (*AdminListQuarantineResponse, error) {
+	rsp, err := c.AdminListQuarantine(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminListQuarantineResponse(rsp)
+}
+
+// AdminDeleteQuarantineWithResponse Delete a disk or image from quarantine, for good
+//
+// Before the retention time is over, or where a volume or ISO has it again: 409. What a guest still uses is not
+// deleted: the task fails with `disk_in_use`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /admin/quarantine/{quarantineId} (the `AdminDeleteQuarantine` operationId).
+func (c *ClientWithResponses) AdminDeleteQuarantineWithResponse(ctx context.Context, quarantineID QuarantineID, reqEditors ...RequestEditorFn) (*AdminDeleteQuarantineResponse, error) {
+	rsp, err := c.AdminDeleteQuarantine(ctx, quarantineID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminDeleteQuarantineResponse(rsp)
+}
+
+// AdminReconcileWithBodyWithResponse Look for differences now, and repair what is safe if asked to
+//
+// The task looks, looks again after the grace time if anything new was found, and with `repair` repairs what both have
+// seen, in order with the other work on the device or volume. Nothing is deleted. What remains is in
+// `/admin/findings` once the task has ended. The task belongs to no client.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/reconcile (the `AdminReconcile` operationId).
+func (c *ClientWithResponses) AdminReconcileWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdminReconcileResponse, error) {
+	rsp, err := c.AdminReconcileWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminReconcileResponse(rsp)
+}
+
+// AdminReconcileWithResponse Look for differences now, and repair what is safe if asked to
+//
+// The task looks, looks again after the grace time if anything new was found, and with `repair` repairs what both have
+// seen, in order with the other work on the device or volume. Nothing is deleted. What remains is in
+// `/admin/findings` once the task has ended. The task belongs to no client.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/reconcile (the `AdminReconcile` operationId).
+func (c *ClientWithResponses) AdminReconcileWithResponse(ctx context.Context, body AdminReconcileJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminReconcileResponse, error) {
+	rsp, err := c.AdminReconcile(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminReconcileResponse(rsp)
 }
 
 // ListLocationsWithResponse List facilities
@@ -7001,6 +7683,32 @@ func ParseAdminPutFacilityResponse(rsp *http.Response) (*AdminPutFacilityRespons
 	return response, nil
 }
 
+// ParseAdminListFindingsResponse parses an HTTP response from a AdminListFindingsWithResponse call
+func ParseAdminListFindingsResponse(rsp *http.Response) (*AdminListFindingsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdminListFindingsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Finding
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseAdminListKeysResponse parses an HTTP response from a AdminListKeysWithResponse call
 func ParseAdminListKeysResponse(rsp *http.Response) (*AdminListKeysResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7157,6 +7865,84 @@ func ParseAdminPutPriceResponse(rsp *http.Response) (*AdminPutPriceResponse, err
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAdminListQuarantineResponse parses an HTTP response from a AdminListQuarantineWithResponse call
+func ParseAdminListQuarantineResponse(rsp *http.Response) (*AdminListQuarantineResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdminListQuarantineResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Quarantined
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAdminDeleteQuarantineResponse parses an HTTP response from a AdminDeleteQuarantineWithResponse call
+func ParseAdminDeleteQuarantineResponse(rsp *http.Response) (*AdminDeleteQuarantineResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdminDeleteQuarantineResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest TaskAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAdminReconcileResponse parses an HTTP response from a AdminReconcileWithResponse call
+func ParseAdminReconcileResponse(rsp *http.Response) (*AdminReconcileResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdminReconcileResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest TaskAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
 
 	}
 

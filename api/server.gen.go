@@ -48,6 +48,9 @@ type ServerInterface interface {
 	// AdminPutFacility Make a facility, or change what is said of it
 	// (PUT /admin/facilities/{code})
 	AdminPutFacility(w http.ResponseWriter, r *http.Request, code NewFacilityCode)
+	// AdminListFindings List what differs between the database, the storage, the guests and the charges
+	// (GET /admin/findings)
+	AdminListFindings(w http.ResponseWriter, r *http.Request, params AdminListFindingsParams)
 	// AdminListKeys List API keys
 	// (GET /admin/keys)
 	AdminListKeys(w http.ResponseWriter, r *http.Request, params AdminListKeysParams)
@@ -69,6 +72,15 @@ type ServerInterface interface {
 	// AdminPutPrice Sell a size, or change its price
 	// (PUT /admin/prices/{facilityCode}/{size})
 	AdminPutPrice(w http.ResponseWriter, r *http.Request, facilityCode FacilityCode, size SizeGiB)
+	// AdminListQuarantine List disks and images that belong to nothing
+	// (GET /admin/quarantine)
+	AdminListQuarantine(w http.ResponseWriter, r *http.Request, params AdminListQuarantineParams)
+	// AdminDeleteQuarantine Delete a disk or image from quarantine, for good
+	// (DELETE /admin/quarantine/{quarantineId})
+	AdminDeleteQuarantine(w http.ResponseWriter, r *http.Request, quarantineID QuarantineID)
+	// AdminReconcile Look for differences now, and repair what is safe if asked to
+	// (POST /admin/reconcile)
+	AdminReconcile(w http.ResponseWriter, r *http.Request)
 	// ListLocations List facilities
 	// (GET /inventory/locations)
 	ListLocations(w http.ResponseWriter, r *http.Request, params ListLocationsParams)
@@ -210,6 +222,12 @@ func (_ Unimplemented) AdminPutFacility(w http.ResponseWriter, r *http.Request, 
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// AdminListFindings List what differs between the database, the storage, the guests and the charges
+// (GET /admin/findings)
+func (_ Unimplemented) AdminListFindings(w http.ResponseWriter, r *http.Request, params AdminListFindingsParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // AdminListKeys List API keys
 // (GET /admin/keys)
 func (_ Unimplemented) AdminListKeys(w http.ResponseWriter, r *http.Request, params AdminListKeysParams) {
@@ -249,6 +267,24 @@ func (_ Unimplemented) AdminDeletePrice(w http.ResponseWriter, r *http.Request, 
 // AdminPutPrice Sell a size, or change its price
 // (PUT /admin/prices/{facilityCode}/{size})
 func (_ Unimplemented) AdminPutPrice(w http.ResponseWriter, r *http.Request, facilityCode FacilityCode, size SizeGiB) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AdminListQuarantine List disks and images that belong to nothing
+// (GET /admin/quarantine)
+func (_ Unimplemented) AdminListQuarantine(w http.ResponseWriter, r *http.Request, params AdminListQuarantineParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AdminDeleteQuarantine Delete a disk or image from quarantine, for good
+// (DELETE /admin/quarantine/{quarantineId})
+func (_ Unimplemented) AdminDeleteQuarantine(w http.ResponseWriter, r *http.Request, quarantineID QuarantineID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AdminReconcile Look for differences now, and repair what is safe if asked to
+// (POST /admin/reconcile)
+func (_ Unimplemented) AdminReconcile(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -734,6 +770,78 @@ func (siw *ServerInterfaceWrapper) AdminPutFacility(w http.ResponseWriter, r *ht
 	handler.ServeHTTP(w, r)
 }
 
+// AdminListFindings operation middleware
+func (siw *ServerInterfaceWrapper) AdminListFindings(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AdminListFindingsParams
+
+	// ------------- Optional query parameter "class" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "class", r.URL.Query(), &params.Class, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "class"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "class", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "facilityCode" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "facilityCode", r.URL.Query(), &params.FacilityCode, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "facilityCode"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "facilityCode", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", r.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "after"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "after", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AdminListFindings(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // AdminListKeys operation middleware
 func (siw *ServerInterfaceWrapper) AdminListKeys(w http.ResponseWriter, r *http.Request) {
 
@@ -928,6 +1036,105 @@ func (siw *ServerInterfaceWrapper) AdminPutPrice(w http.ResponseWriter, r *http.
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.AdminPutPrice(w, r, facilityCode, size)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AdminListQuarantine operation middleware
+func (siw *ServerInterfaceWrapper) AdminListQuarantine(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AdminListQuarantineParams
+
+	// ------------- Optional query parameter "facilityCode" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "facilityCode", r.URL.Query(), &params.FacilityCode, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "facilityCode"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "facilityCode", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", r.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "after"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "after", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AdminListQuarantine(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AdminDeleteQuarantine operation middleware
+func (siw *ServerInterfaceWrapper) AdminDeleteQuarantine(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "quarantineId" -------------
+	var quarantineID QuarantineID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "quarantineId", chi.URLParam(r, "quarantineId"), &quarantineID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "quarantineId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AdminDeleteQuarantine(w, r, quarantineID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AdminReconcile operation middleware
+func (siw *ServerInterfaceWrapper) AdminReconcile(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AdminReconcile(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2047,6 +2254,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Put(options.BaseURL+"/admin/facilities/{code}", wrapper.AdminPutFacility)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/findings", wrapper.AdminListFindings)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/admin/keys", wrapper.AdminListKeys)
 	})
 	r.Group(func(r chi.Router) {
@@ -2066,6 +2276,15 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Put(options.BaseURL+"/admin/prices/{facilityCode}/{size}", wrapper.AdminPutPrice)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/admin/quarantine", wrapper.AdminListQuarantine)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/admin/quarantine/{quarantineId}", wrapper.AdminDeleteQuarantine)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/admin/reconcile", wrapper.AdminReconcile)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/inventory/locations", wrapper.ListLocations)
@@ -2369,6 +2588,28 @@ func (response AdminPutFacility200JSONResponse) VisitAdminPutFacilityResponse(w 
 	return err
 }
 
+type AdminListFindingsRequestObject struct {
+	Params AdminListFindingsParams
+}
+
+type AdminListFindingsResponseObject interface {
+	VisitAdminListFindingsResponse(w http.ResponseWriter) error
+}
+
+type AdminListFindings200JSONResponse []Finding
+
+func (response AdminListFindings200JSONResponse) VisitAdminListFindingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type AdminListKeysRequestObject struct {
 	Params AdminListKeysParams
 }
@@ -2509,6 +2750,72 @@ func (response AdminPutPrice200JSONResponse) VisitAdminPutPriceResponse(w http.R
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AdminListQuarantineRequestObject struct {
+	Params AdminListQuarantineParams
+}
+
+type AdminListQuarantineResponseObject interface {
+	VisitAdminListQuarantineResponse(w http.ResponseWriter) error
+}
+
+type AdminListQuarantine200JSONResponse []Quarantined
+
+func (response AdminListQuarantine200JSONResponse) VisitAdminListQuarantineResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AdminDeleteQuarantineRequestObject struct {
+	QuarantineID QuarantineID `json:"quarantineId"`
+}
+
+type AdminDeleteQuarantineResponseObject interface {
+	VisitAdminDeleteQuarantineResponse(w http.ResponseWriter) error
+}
+
+type AdminDeleteQuarantine201JSONResponse struct{ TaskAcceptedJSONResponse }
+
+func (response AdminDeleteQuarantine201JSONResponse) VisitAdminDeleteQuarantineResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AdminReconcileRequestObject struct {
+	Body *AdminReconcileJSONRequestBody
+}
+
+type AdminReconcileResponseObject interface {
+	VisitAdminReconcileResponse(w http.ResponseWriter) error
+}
+
+type AdminReconcile201JSONResponse struct{ TaskAcceptedJSONResponse }
+
+func (response AdminReconcile201JSONResponse) VisitAdminReconcileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -3105,6 +3412,9 @@ type StrictServerInterface interface {
 	// AdminPutFacility Make a facility, or change what is said of it
 	// (PUT /admin/facilities/{code})
 	AdminPutFacility(ctx context.Context, request AdminPutFacilityRequestObject) (AdminPutFacilityResponseObject, error)
+	// AdminListFindings List what differs between the database, the storage, the guests and the charges
+	// (GET /admin/findings)
+	AdminListFindings(ctx context.Context, request AdminListFindingsRequestObject) (AdminListFindingsResponseObject, error)
 	// AdminListKeys List API keys
 	// (GET /admin/keys)
 	AdminListKeys(ctx context.Context, request AdminListKeysRequestObject) (AdminListKeysResponseObject, error)
@@ -3126,6 +3436,15 @@ type StrictServerInterface interface {
 	// AdminPutPrice Sell a size, or change its price
 	// (PUT /admin/prices/{facilityCode}/{size})
 	AdminPutPrice(ctx context.Context, request AdminPutPriceRequestObject) (AdminPutPriceResponseObject, error)
+	// AdminListQuarantine List disks and images that belong to nothing
+	// (GET /admin/quarantine)
+	AdminListQuarantine(ctx context.Context, request AdminListQuarantineRequestObject) (AdminListQuarantineResponseObject, error)
+	// AdminDeleteQuarantine Delete a disk or image from quarantine, for good
+	// (DELETE /admin/quarantine/{quarantineId})
+	AdminDeleteQuarantine(ctx context.Context, request AdminDeleteQuarantineRequestObject) (AdminDeleteQuarantineResponseObject, error)
+	// AdminReconcile Look for differences now, and repair what is safe if asked to
+	// (POST /admin/reconcile)
+	AdminReconcile(ctx context.Context, request AdminReconcileRequestObject) (AdminReconcileResponseObject, error)
 	// ListLocations List facilities
 	// (GET /inventory/locations)
 	ListLocations(ctx context.Context, request ListLocationsRequestObject) (ListLocationsResponseObject, error)
@@ -3524,6 +3843,32 @@ func (sh *strictHandler) AdminPutFacility(w http.ResponseWriter, r *http.Request
 	}
 }
 
+// AdminListFindings operation middleware
+func (sh *strictHandler) AdminListFindings(w http.ResponseWriter, r *http.Request, params AdminListFindingsParams) {
+	var request AdminListFindingsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AdminListFindings(ctx, request.(AdminListFindingsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AdminListFindings")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AdminListFindingsResponseObject); ok {
+		if err := validResponse.VisitAdminListFindingsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // AdminListKeys operation middleware
 func (sh *strictHandler) AdminListKeys(w http.ResponseWriter, r *http.Request, params AdminListKeysParams) {
 	var request AdminListKeysRequestObject
@@ -3711,6 +4056,89 @@ func (sh *strictHandler) AdminPutPrice(w http.ResponseWriter, r *http.Request, f
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(AdminPutPriceResponseObject); ok {
 		if err := validResponse.VisitAdminPutPriceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AdminListQuarantine operation middleware
+func (sh *strictHandler) AdminListQuarantine(w http.ResponseWriter, r *http.Request, params AdminListQuarantineParams) {
+	var request AdminListQuarantineRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AdminListQuarantine(ctx, request.(AdminListQuarantineRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AdminListQuarantine")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AdminListQuarantineResponseObject); ok {
+		if err := validResponse.VisitAdminListQuarantineResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AdminDeleteQuarantine operation middleware
+func (sh *strictHandler) AdminDeleteQuarantine(w http.ResponseWriter, r *http.Request, quarantineID QuarantineID) {
+	var request AdminDeleteQuarantineRequestObject
+
+	request.QuarantineID = quarantineID
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AdminDeleteQuarantine(ctx, request.(AdminDeleteQuarantineRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AdminDeleteQuarantine")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AdminDeleteQuarantineResponseObject); ok {
+		if err := validResponse.VisitAdminDeleteQuarantineResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AdminReconcile operation middleware
+func (sh *strictHandler) AdminReconcile(w http.ResponseWriter, r *http.Request) {
+	var request AdminReconcileRequestObject
+
+	var body AdminReconcileJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AdminReconcile(ctx, request.(AdminReconcileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AdminReconcile")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AdminReconcileResponseObject); ok {
+		if err := validResponse.VisitAdminReconcileResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

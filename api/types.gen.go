@@ -7,6 +7,54 @@ import (
 	"time"
 )
 
+// Defines values for FindingClass.
+const (
+	FindingClassAttachMismatch     FindingClass = "attach_mismatch"
+	FindingClassBackendUnavailable FindingClass = "backend_unavailable"
+	FindingClassMediaMismatch      FindingClass = "media_mismatch"
+	FindingClassMissingDisk        FindingClass = "missing_disk"
+	FindingClassMissingISO         FindingClass = "missing_iso"
+	FindingClassOrphanDisk         FindingClass = "orphan_disk"
+	FindingClassOrphanISO          FindingClass = "orphan_iso"
+	FindingClassOverbilled         FindingClass = "overbilled"
+	FindingClassPriceMismatch      FindingClass = "price_mismatch"
+	FindingClassSizeMismatch       FindingClass = "size_mismatch"
+	FindingClassStuckTransient     FindingClass = "stuck_transient"
+	FindingClassUnbilled           FindingClass = "unbilled"
+)
+
+// Valid indicates whether the value is a known member of the FindingClass enum.
+func (e FindingClass) Valid() bool {
+	switch e {
+	case FindingClassAttachMismatch:
+		return true
+	case FindingClassBackendUnavailable:
+		return true
+	case FindingClassMediaMismatch:
+		return true
+	case FindingClassMissingDisk:
+		return true
+	case FindingClassMissingISO:
+		return true
+	case FindingClassOrphanDisk:
+		return true
+	case FindingClassOrphanISO:
+		return true
+	case FindingClassOverbilled:
+		return true
+	case FindingClassPriceMismatch:
+		return true
+	case FindingClassSizeMismatch:
+		return true
+	case FindingClassStuckTransient:
+		return true
+	case FindingClassUnbilled:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for NodeRole.
 const (
 	NodeRoleAPI    NodeRole = "api"
@@ -49,6 +97,24 @@ func (e Permission) Valid() bool {
 	case PermissionRead:
 		return true
 	case PermissionVolumes:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for QuarantinedKind.
+const (
+	QuarantinedKindDisk QuarantinedKind = "disk"
+	QuarantinedKindISO  QuarantinedKind = "iso"
+)
+
+// Valid indicates whether the value is a known member of the QuarantinedKind enum.
+func (e QuarantinedKind) Valid() bool {
+	switch e {
+	case QuarantinedKindDisk:
+		return true
+	case QuarantinedKindISO:
 		return true
 	default:
 		return false
@@ -329,6 +395,35 @@ type FacilityPut struct {
 // FilterID defines model for FilterId.
 type FilterID = string
 
+// Finding One difference. `docs/guide/doctor.md` has what each class means.
+type Finding struct {
+	Class FindingClass `json:"class"`
+
+	// Confirmed Whether two looks, a grace time apart, have seen it: only then it is acted upon.
+	Confirmed bool `json:"confirmed"`
+
+	// Detail The two sides, in one sentence.
+	Detail string `json:"detail"`
+
+	// FacilityCode Null for a task that nobody runs.
+	FacilityCode *string   `json:"facilityCode"`
+	FindingID    int64     `json:"findingId"`
+	FirstSeen    time.Time `json:"firstSeen"`
+	LastSeen     time.Time `json:"lastSeen"`
+
+	// Looks In how many looks in a row it was seen.
+	Looks int `json:"looks"`
+
+	// ObjectID The volume, device, ISO or task, the SHA-256 of an image, or the facility.
+	ObjectID string `json:"objectId"`
+
+	// Remedy What a repair does, or what is left to do by hand.
+	Remedy string `json:"remedy"`
+}
+
+// FindingClass defines model for FindingClass.
+type FindingClass string
+
 // ISO defines model for ISO.
 type ISO struct {
 	// BIOS It boots on BIOS; null until known.
@@ -487,6 +582,27 @@ type PricePut struct {
 	MonthlyPrice float64 `json:"monthlyPrice"`
 }
 
+// QuarantineID defines model for QuarantineId.
+type QuarantineID = int64
+
+// Quarantined defines model for Quarantined.
+type Quarantined struct {
+	// DeletableAt When the retention time is over.
+	DeletableAt  time.Time       `json:"deletableAt"`
+	FacilityCode string          `json:"facilityCode"`
+	FirstSeen    time.Time       `json:"firstSeen"`
+	Kind         QuarantinedKind `json:"kind"`
+
+	// ObjectID A disk's volume id, or the SHA-256 of an image.
+	ObjectID      string    `json:"objectId"`
+	QuarantineID  int64     `json:"quarantineId"`
+	QuarantinedAt time.Time `json:"quarantinedAt"`
+	SizeBytes     int64     `json:"sizeBytes"`
+}
+
+// QuarantinedKind defines model for Quarantined.Kind.
+type QuarantinedKind string
+
 // Quota What a client may have at most; null is unlimited.
 type Quota struct {
 	// Gib The sum of their sizes, in GiB.
@@ -526,6 +642,18 @@ type QuotaUsage struct {
 
 	// Used What counts against a quota.
 	Used Usage `json:"used"`
+}
+
+// ReconcileRequest defines model for ReconcileRequest.
+type ReconcileRequest struct {
+	// FacilityCode Left out for all facilities.
+	FacilityCode *string `json:"facilityCode,omitempty"`
+
+	// GraceSeconds How long a difference must have been seen to count; left out for the server's setting.
+	GraceSeconds *int `json:"graceSeconds,omitempty"`
+
+	// Repair Whether to repair what is safe, or only to look.
+	Repair bool `json:"repair"`
 }
 
 // Service What a volume costs. Times are seconds since 1970.
@@ -640,7 +768,7 @@ type SizeGiB = int
 
 // Task defines model for Task.
 type Task struct {
-	// ClientID The client it is done for.
+	// ClientID The client it is done for; 0 for an operator's own, which only operators see.
 	ClientID int64 `json:"clientId"`
 
 	// DeviceID The device it changes; null for none.
@@ -895,6 +1023,21 @@ type AdminListDevicesParams struct {
 	Limit *QueryLimit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// AdminListFindingsParams defines parameters for AdminListFindings.
+type AdminListFindingsParams struct {
+	// Class Only findings of this class.
+	Class *FindingClass `form:"class,omitempty" json:"class,omitempty"`
+
+	// FacilityCode The facility, for example `TPA1`.
+	FacilityCode *QueryFacilityCode `form:"facilityCode,omitempty" json:"facilityCode,omitempty"`
+
+	// After Only entries with a larger id.
+	After *QueryAfter `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit How many entries at most.
+	Limit *QueryLimit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // AdminListKeysParams defines parameters for AdminListKeys.
 type AdminListKeysParams struct {
 	// ClientID Act for this client, which must be the key's own or a child of it.
@@ -908,6 +1051,18 @@ type AdminListKeysParams struct {
 type AdminListPricesParams struct {
 	// FacilityCode The facility, for example `TPA1`.
 	FacilityCode *QueryFacilityCode `form:"facilityCode,omitempty" json:"facilityCode,omitempty"`
+}
+
+// AdminListQuarantineParams defines parameters for AdminListQuarantine.
+type AdminListQuarantineParams struct {
+	// FacilityCode The facility, for example `TPA1`.
+	FacilityCode *QueryFacilityCode `form:"facilityCode,omitempty" json:"facilityCode,omitempty"`
+
+	// After Only entries with a larger id.
+	After *QueryAfter `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit How many entries at most.
+	Limit *QueryLimit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // ListLocationsParams defines parameters for ListLocations.
@@ -1058,6 +1213,9 @@ type AdminCreateKeyJSONRequestBody = KeyCreate
 
 // AdminPutPriceJSONRequestBody defines body for AdminPutPrice for application/json ContentType.
 type AdminPutPriceJSONRequestBody = PricePut
+
+// AdminReconcileJSONRequestBody defines body for AdminReconcile for application/json ContentType.
+type AdminReconcileJSONRequestBody = ReconcileRequest
 
 // CreateISOJSONRequestBody defines body for CreateISO for application/json ContentType.
 type CreateISOJSONRequestBody = ISOCreate

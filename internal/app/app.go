@@ -25,6 +25,7 @@ import (
 	"github.com/drivebay/drivebay/internal/httpapi"
 	"github.com/drivebay/drivebay/internal/iso"
 	"github.com/drivebay/drivebay/internal/node"
+	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/volume"
@@ -52,12 +53,13 @@ type Server struct {
 	engine  *task.Engine
 	metrics *httpapi.Metrics
 
-	Access  *access.Service
-	VPS     *vps.Service
-	Volumes *volume.Service
-	ISOs    *iso.Service
-	Ledger  *billing.Ledger
-	Tasks   task.Lister
+	Access    *access.Service
+	VPS       *vps.Service
+	Volumes   *volume.Service
+	ISOs      *iso.Service
+	Ledger    *billing.Ledger
+	Reconcile *reconcile.Service
+	Tasks     task.Lister
 
 	boot       string
 	nodes      context.CancelFunc
@@ -132,11 +134,15 @@ func (s *Server) openStore(ctx context.Context, opt Options) (err error) {
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
+// houseWorkers is how much of the server's own work runs at once: a run of the
+// reconciler that waits must not hold up the rest.
+const houseWorkers = 4
+
 // wire makes the services of all domains and the engine that runs their tasks.
 func (s *Server) wire(opt Options) {
 	s.engine = task.NewEngine(s.db.Tasks().In(s.cfg.Facilities...), task.Config{
 		Node: s.cfg.NodeName(), Boot: s.boot, Log: s.log, Lease: node.Lease,
-		Workers:    map[task.Queue]int{task.Quick: s.cfg.TaskWorkers, task.Imports: s.cfg.ImportWorkers, task.Housework: 2},
+		Workers:    map[task.Queue]int{task.Quick: s.cfg.TaskWorkers, task.Imports: s.cfg.ImportWorkers, task.Housework: houseWorkers},
 		Facilities: s.facilities,
 		Observe:    func(k task.Kind, result string, took time.Duration) { s.metrics.ObserveTask(string(k), result, took) },
 	})
@@ -156,9 +162,14 @@ func (s *Server) wire(opt Options) {
 		CancelRun: s.engine.CancelRun,
 		Imported:  s.metrics.ObserveImport,
 	}
+	s.Reconcile = &reconcile.Service{
+		Store: s.db.Findings(), Drivers: s.drivers, Now: now, Log: s.log, Every: s.cfg.ReconcileEvery,
+		Grace: s.cfg.ReconcileGrace, Repair: s.cfg.ReconcileRepair, Retention: s.cfg.QuarantineRetention,
+	}
 	s.VPS.Register(s.engine)
 	s.Volumes.Register(s.engine)
 	s.ISOs.Register(s.engine)
+	s.Reconcile.Register(s.engine)
 	s.engine.Register(kindRenew, task.Policy{Every: time.Minute}, renewal{s.Ledger, s.Access})
 	s.engine.Register(kindForget, task.Policy{Every: 10 * time.Minute}, forgetting{s.db.Idempotency()})
 }
@@ -225,8 +236,8 @@ func (s *Server) serve(opt Options) error {
 	}
 	h, err := make(httpapi.Deps{
 		Volumes: s.Volumes, ISOs: s.ISOs, VPS: s.VPS, Tasks: s.Tasks, Ledger: s.Ledger, Access: s.Access, Nodes: s.db.Nodes(),
-		Idempotency: s.db.Idempotency(),
-		Ready:       s.db.Ping, Log: s.log, Metrics: s.metrics, Now: opt.Now, Version: opt.Version,
+		Idempotency: s.db.Idempotency(), Reconcile: s.Reconcile,
+		Ready: s.db.Ping, Log: s.log, Metrics: s.metrics, Now: opt.Now, Version: opt.Version,
 		RateLimit: s.cfg.RateLimit, RateLimitAnonymous: s.cfg.RateLimitAnonymous, SizeUnit: string(s.cfg.VolumeSizeUnit),
 		Stopping: s.stopping,
 	})

@@ -161,6 +161,16 @@ func (s Service) Cancel(now time.Time) (Service, []Charge) {
 	return s, out
 }
 
+// Stop ends the service at once and charges nothing, not even a month that is
+// due: it is for a service that has no volume, which should not have gone on.
+func (s Service) Stop(now time.Time) Service {
+	if s.Status == Active {
+		at := Anniversary(now, 0)
+		s.Status, s.CancelledAt = Cancelled, &at
+	}
+	return s
+}
+
 // charge is a charge of s from a moment to the end of the month it has paid.
 func (s Service) charge(kind ChargeKind, now time.Time, amount Cents, from time.Time) Charge {
 	return Charge{

@@ -88,7 +88,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, 5 conflict
 		SilenceUsage:  true,
 	}
 	nounOnly(root)
-	root.AddCommand(s.serve(), s.version(), s.facility(), s.node(), s.client(), s.key(), s.device(), s.price())
+	root.AddCommand(s.serve(), s.version(), s.facility(), s.node(), s.client(), s.key(), s.device(), s.price(), s.doctor(), s.quarantine())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	return root
@@ -114,9 +114,13 @@ func (s *shell) noun(name, short string, verbs ...*cobra.Command) *cobra.Command
 	cmd := &cobra.Command{Use: name, Short: short}
 	nounOnly(cmd)
 	s.outputFlag(cmd)
-	cmd.PersistentFlags().StringVar(&s.url, "url", "", "the server (default $DRIVEBAY_URL, else "+defaultURL+")")
+	s.urlFlag(cmd)
 	cmd.AddCommand(verbs...)
 	return cmd
+}
+
+func (s *shell) urlFlag(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVar(&s.url, "url", "", "the server (default $DRIVEBAY_URL, else "+defaultURL+")")
 }
 
 func (s *shell) outputFlag(cmd *cobra.Command) {

@@ -58,6 +58,11 @@ type Config struct {
 	RateLimit          int // requests an hour and address with a key; 0 is no limit
 	RateLimitAnonymous int // the same without a key
 
+	ReconcileEvery      time.Duration // 0: never by itself
+	ReconcileGrace      time.Duration
+	ReconcileRepair     bool
+	QuarantineRetention time.Duration
+
 	FetchAllow    []netip.Prefix
 	FetchMaxBytes int64
 

@@ -54,6 +54,7 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		Listen: "127.0.0.1:8080", DataDir: "./drivebay-data", Role: RoleAll, DrainTimeout: 20 * time.Second,
 		TaskWorkers: 16, ImportWorkers: 4, VolumeSizeUnit: GiB, RateLimit: 3600, RateLimitAnonymous: 200,
+		ReconcileEvery: 10 * time.Minute, ReconcileGrace: 2 * time.Minute, QuarantineRetention: 7 * 24 * time.Hour,
 		FetchMaxBytes: 16 << 30, LogFormat: LogText, LogLevel: slog.LevelInfo,
 	}
 	if diff := cmp.Diff(want, c, equalConfig); diff != "" {
@@ -75,6 +76,7 @@ var other = map[string]string{
 	"rate_limit": "0", "rate_limit_anonymous": "7", "fetch_allow": "10.0.0.0/8,fd00::/8,192.0.2.7",
 	"fetch_max_size": "700MB", "log_format": "json", "log_level": "warn", "metrics_listen": "127.0.0.1:9100",
 	"tls_cert": "c.pem", "tls_key": "k.pem",
+	"reconcile_every": "1h", "reconcile_grace": "5s", "reconcile_repair": "true", "quarantine_retention": "1h",
 }
 
 var otherConfig = Config{
@@ -87,6 +89,7 @@ var otherConfig = Config{
 	},
 	FetchMaxBytes: 700e6, LogFormat: LogJSON, LogLevel: slog.LevelWarn, MetricsListen: "127.0.0.1:9100",
 	TLSCert: "c.pem", TLSKey: "k.pem",
+	ReconcileEvery: time.Hour, ReconcileGrace: 5 * time.Second, ReconcileRepair: true, QuarantineRetention: time.Hour,
 }
 
 // TestEverySource sets every key by each source in turn.

@@ -154,6 +154,31 @@ var settings = []setting{
 		check: func(c *Config) string { return within(c.RateLimitAnonymous, 0, maxRate) },
 	},
 	{
+		key: "reconcile_every", defaults: []string{"10m"}, arg: "duration",
+		usage: "How often the database, the storage, the guests and the charges are compared.",
+		more:  "0 is never; drivebay doctor does it at any time. See docs/guide/doctor.md.",
+		set:   duration(func(c *Config) *time.Duration { return &c.ReconcileEvery }),
+		check: func(c *Config) string { return checkEvery(c.ReconcileEvery) },
+	},
+	{
+		key: "reconcile_grace", defaults: []string{"2m"}, arg: "duration",
+		usage: "How long a difference must have been seen, in two looks in a row, to be acted upon.",
+		set:   duration(func(c *Config) *time.Duration { return &c.ReconcileGrace }),
+		check: func(c *Config) string { return within(c.ReconcileGrace, 0, time.Hour) },
+	},
+	{
+		key: "reconcile_repair", defaults: []string{"false"},
+		usage: "Repair what the periodic comparison confirms, where that is safe.",
+		more:  "Without it differences are only reported. Nothing is deleted either way.",
+		set:   boolean(func(c *Config) *bool { return &c.ReconcileRepair }),
+	},
+	{
+		key: "quarantine_retention", defaults: []string{"168h"}, arg: "duration",
+		usage: "How long a disk or image that belongs to nothing is kept before an operator may delete it.",
+		set:   duration(func(c *Config) *time.Duration { return &c.QuarantineRetention }),
+		check: func(c *Config) string { return within(c.QuarantineRetention, 0, 10*365*24*time.Hour) },
+	},
+	{
 		key: "fetch_allow", shown: "none", arg: "CIDR", many: true,
 		usage: "A private network or address that ISO images may be downloaded from.",
 		more: "Without it only public addresses are reached. Repeat the flag for more; " +

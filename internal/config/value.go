@@ -195,6 +195,14 @@ func checkDatabase(v string) string {
 
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
+// checkEvery takes no pause so short that looking would be all that is done.
+func checkEvery(v time.Duration) string {
+	if v == 0 {
+		return ""
+	}
+	return within(v, time.Minute, 7*24*time.Hour)
+}
+
 func isPostgres(v string) bool {
 	return strings.HasPrefix(v, "postgres://") || strings.HasPrefix(v, "postgresql://")
 }

@@ -48,6 +48,7 @@ var targets = map[string]func() any{
 	"adminCreateClient": func() any { return new(api.ClientCreate) }, "adminCreateKey": func() any { return new(api.KeyCreate) },
 	"adminCreateDevice": func() any { return new(api.DeviceCreate) }, "adminPutPrice": func() any { return new(api.PricePut) },
 	"adminPutClientQuota": func() any { return new(api.QuotaPut) },
+	"adminReconcile":      func() any { return new(api.ReconcileRequest) },
 }
 
 func TestEveryBodyHasATarget(t *testing.T) {

@@ -37,6 +37,7 @@ var (
 // are in the contract all the same.
 var never = map[string]string{
 	"adminPutFacility 404":  "a code no facility has makes one",
+	"adminReconcile 404":    "an unknown facility is a field that is wrong",
 	"adminCreateDevice 404": "an unknown client or facility is a field that is wrong",
 }
 

@@ -3,11 +3,13 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/task"
 )
 
@@ -82,5 +84,34 @@ func TestTasksAreCountedNowAndThen(t *testing.T) {
 	}
 	if tasks.asked != 1 {
 		t.Errorf("asked %d times", tasks.asked)
+	}
+}
+
+// someFindings counts what it was told.
+type someFindings map[reconcile.Class]int
+
+// Count is in findingCounter.
+func (f someFindings) Count(context.Context) (map[reconcile.Class]int, error) {
+	if f == nil {
+		return nil, errors.New("away")
+	}
+	return f, nil
+}
+
+func TestFindingsAreCounted(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("")
+	m.watchFindings(someFindings{reconcile.OrphanDisk: 3})
+	out := scrape(m)
+	for _, c := range reconcile.Classes {
+		want := fmt.Sprintf("drivebay_findings{class=%q} %d\n", c, map[bool]int{true: 3}[c == reconcile.OrphanDisk])
+		if !strings.Contains(out, want) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	m = NewMetrics("")
+	m.watchFindings(someFindings(nil))
+	if strings.Contains(scrape(m), "drivebay_findings{") {
+		t.Error("says how many findings there are without knowing it")
 	}
 }

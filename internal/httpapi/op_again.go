@@ -159,3 +159,13 @@ func (a again) AdminDeletePrice(context.Context, api.AdminDeletePriceRequestObje
 func (a again) AdminPutClientQuota(_ context.Context, r api.AdminPutClientQuotaRequestObject) (api.AdminPutClientQuotaResponseObject, error) {
 	return api.AdminPutClientQuota200JSONResponse(toQuota(quotaOf(r.Body))), nil
 }
+
+func (a again) AdminReconcile(ctx context.Context, _ api.AdminReconcileRequestObject) (api.AdminReconcileResponseObject, error) {
+	t, err := a.accepted(ctx)
+	return api.AdminReconcile201JSONResponse{TaskAcceptedJSONResponse: t}, err
+}
+
+func (a again) AdminDeleteQuarantine(ctx context.Context, _ api.AdminDeleteQuarantineRequestObject) (api.AdminDeleteQuarantineResponseObject, error) {
+	t, err := a.accepted(ctx)
+	return api.AdminDeleteQuarantine201JSONResponse{TaskAcceptedJSONResponse: t}, err
+}

@@ -34,6 +34,7 @@ func (g *golden) play() {
 	g.adminPlaces()
 	g.adminPeople()
 	g.adminPrices()
+	g.adminDoctor()
 	g.quotas()
 }
 
@@ -392,4 +393,43 @@ func (g *golden) adminPrices() {
 	g.okAdmin("adminListCharges", "success, a page", "/admin/charges?before=3&limit=1", "")
 	g.noAdmin(400, "adminListCharges", "a wrong limit", "/admin/charges?limit=0", "")
 	g.noAdmin(404, "adminListCharges", "no such client", "/admin/charges?clientId=4711", "")
+}
+
+// adminDoctor spoils the storage and looks at it.
+func (g *golden) adminDoctor() {
+	ctx := g.t.Context()
+	g.must(g.drivers["LAX3"].EnsureVolume(ctx, backend.VolumeSpec{ID: "stray", Bytes: 1 << 30}))
+	g.must(g.drivers["TPA1"].SetMedia(ctx, "1001", "", true))
+	g.okAdmin("adminListFindings", "success, none", "/admin/findings", "")
+	g.follow(g.okAdmin("adminReconcile", "success", "/admin/reconcile", `{"repair": false}`), task.Done)
+	g.okAdmin("adminListFindings", "success", "/admin/findings", "")
+	g.okAdmin("adminListFindings", "success, of a class and a facility", "/admin/findings?class=orphan_disk&facilityCode=TPA1", "")
+	g.noAdmin(400, "adminListFindings", "a class there is not", "/admin/findings?class=ghost", "")
+	g.noAdmin(404, "adminListFindings", "no such facility", "/admin/findings?facilityCode=MARS1", "")
+	g.noAs(g.keys.client, 403, "adminReconcile", "a client's key", "/admin/reconcile", `{"repair": true}`)
+	g.noAdmin(400, "adminReconcile", "no fields", "/admin/reconcile", `{}`)
+	g.noAdmin(400, "adminReconcile", "no such facility", "/admin/reconcile", `{"repair": true, "facilityCode": "MARS1"}`)
+
+	mended := g.follow(g.okAdmin("adminReconcile", "success, repairs", "/admin/reconcile", `{"repair": true, "graceSeconds": 0}`), task.Done)
+	g.okAdmin("getTask", "success, an operator's own", "/network/status/"+mended.ID, "")
+	g.no(404, "getTask", "an operator's task as a client", "/network/status/"+mended.ID, "")
+	g.okAdmin("adminListQuarantine", "success", "/admin/quarantine", "")
+	g.okAdmin("adminListQuarantine", "success, none", "/admin/quarantine?facilityCode=TPA1", "")
+	g.noAdmin(400, "adminListQuarantine", "a wrong limit", "/admin/quarantine?limit=0", "")
+	g.noAdmin(404, "adminListQuarantine", "no such facility", "/admin/quarantine?facilityCode=MARS1", "")
+
+	var held []struct{ QuarantineID int64 }
+	g.must(json.Unmarshal(g.ask(g.server, g.keys.operator, http.MethodGet, "/admin/quarantine", "").body, &held))
+	if len(held) != 1 {
+		g.t.Fatalf("in quarantine: %+v", held)
+	}
+	path := fmt.Sprintf("/admin/quarantine/%d", held[0].QuarantineID)
+	old := *g.deps.Reconcile
+	old.Retention = 0
+	later := g.serve(func(d *httpapi.Deps) { d.Reconcile = &old })
+	g.noAdmin(409, "adminDeleteQuarantine", "before its time", path, "")
+	g.follow(g.say(later, g.keys.operator, "adminDeleteQuarantine", "success", 201, path, ""), task.Done)
+	g.say(g.server, "", "adminDeleteQuarantine", "no key", 403, path, "")
+	g.say(g.server, g.keys.operator, "adminDeleteQuarantine", "a mask that cannot be read", 400, path, "", "X-Fields", "{")
+	g.noAdmin(404, "adminDeleteQuarantine", "nothing under this id", path, "")
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/drivebay/drivebay/internal/backend"
 	"github.com/drivebay/drivebay/internal/httpapi"
 	"github.com/drivebay/drivebay/internal/idempotency"
 	"github.com/drivebay/drivebay/internal/task"
@@ -76,6 +77,10 @@ func (r *repeats) play() {
 	r.twice("adminDeletePrice", "/admin/prices/TPA1/75", "")
 	r.twice("adminPutClientQuota", "/admin/clients/7/quota", `{"volumes": 100}`)
 	r.twice("adminCreateClient", "/admin/clients", `{"name": "Late", "parentId": 7}`)
+	r.must(r.drivers["LAX3"].EnsureVolume(r.t.Context(), backend.VolumeSpec{ID: "stray", Bytes: 1 << 30}))
+	r.deps.Reconcile.Retention = 0
+	r.task("adminReconcile", "/admin/reconcile", `{"repair": true, "graceSeconds": 0}`)
+	r.task("adminDeleteQuarantine", "/admin/quarantine/1", "")
 	r.task("adminCreateDevice", "/admin/devices", `{"clientId": 7, "facilityCode": "TPA1"}`)
 	r.secret()
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/drivebay/drivebay/internal/httpapi"
 	"github.com/drivebay/drivebay/internal/iso"
 	"github.com/drivebay/drivebay/internal/node"
+	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/volume"
@@ -88,11 +89,12 @@ func newWorld(t *testing.T) *world {
 			Store: w.db.ISOs(), Drivers: w.drivers, Now: now, NewID: newID, Staging: filepath.Join(t.TempDir(), "imports"),
 			Fetcher: fetch.New(fetch.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Retries: -1}),
 		},
-		VPS:    &vps.Service{Store: w.db.VPS(), Drivers: w.drivers, Now: now, NewID: newID},
-		Tasks:  w.db.Tasks(),
-		Ledger: &billing.Ledger{Store: w.db.Billing(), Now: now},
-		Access: access.NewService(w.db.Access(), noLog, now),
-		Nodes:  w.db.Nodes(), Idempotency: w.db.Idempotency(),
+		VPS:       &vps.Service{Store: w.db.VPS(), Drivers: w.drivers, Now: now, NewID: newID},
+		Reconcile: &reconcile.Service{Store: w.db.Findings(), Drivers: w.drivers, Now: now, Retention: 24 * time.Hour},
+		Tasks:     w.db.Tasks(),
+		Ledger:    &billing.Ledger{Store: w.db.Billing(), Now: now},
+		Access:    access.NewService(w.db.Access(), noLog, now),
+		Nodes:     w.db.Nodes(), Idempotency: w.db.Idempotency(),
 		Log: noLog, Now: now, Version: "test",
 	}
 	if err := w.db.Nodes().Join(t.Context(), node.Node{Name: "test", Boot: "1", Role: node.All, URL: "http://127.0.0.1:8080", Version: "test"}, node.Lease); err != nil {
@@ -104,15 +106,16 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// startEngine runs tasks until the test ends; the server's own periodic work
-// stays undone.
+// startEngine runs tasks until the test ends. Of the server's own periodic work
+// there is only the sweep, which finds nothing.
 func (w *world) startEngine() {
 	e := task.NewEngine(w.db.Tasks(), task.Config{
-		Node: "test", Boot: "1", Poll: 20 * time.Millisecond, Workers: map[task.Queue]int{task.Quick: 4, task.Imports: 2},
+		Node: "test", Boot: "1", Poll: 20 * time.Millisecond, Workers: map[task.Queue]int{task.Quick: 4, task.Imports: 2, task.Housework: 2},
 	})
 	w.deps.Volumes.Register(e)
 	w.deps.ISOs.Register(e)
 	w.deps.VPS.Register(e)
+	w.deps.Reconcile.Register(e)
 	w.deps.ISOs.CancelRun = e.CancelRun
 	ctx, stop := context.WithCancel(context.Background())
 	drained, err := e.Start(ctx)

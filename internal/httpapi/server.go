@@ -24,6 +24,7 @@ import (
 	"github.com/drivebay/drivebay/internal/idempotency"
 	"github.com/drivebay/drivebay/internal/iso"
 	"github.com/drivebay/drivebay/internal/node"
+	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
@@ -50,6 +51,8 @@ type Deps struct {
 	// Idempotency keeps the keys that requests name themselves by; nil: such
 	// keys are not read.
 	Idempotency idempotency.Store
+	// Reconcile looks for what differs.
+	Reconcile *reconcile.Service
 	// Ready reports whether requests can be served; nil: always.
 	Ready   func(context.Context) error
 	Log     *slog.Logger // nil: nowhere
@@ -142,6 +145,9 @@ func newHandler(d Deps, handlers api.StrictServerInterface) (http.Handler, error
 	}
 	if d.Metrics != nil && d.Tasks != nil {
 		d.Metrics.watch(d.Tasks)
+	}
+	if d.Metrics != nil && d.Reconcile != nil {
+		d.Metrics.watchFindings(d.Reconcile)
 	}
 	s.mux.NotFound(func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, errRoute) })
 	s.mux.MethodNotAllowed(s.wrongMethod)

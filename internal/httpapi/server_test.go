@@ -39,7 +39,7 @@ func TestSettings(t *testing.T) {
 
 // fill makes a path of the contract concrete.
 func fill(path string) string {
-	return strings.NewReplacer("{deviceId}", "1001", "{clientId}", "7", "{serviceId}", "3", "{size}", "50",
+	return strings.NewReplacer("{deviceId}", "1001", "{clientId}", "7", "{serviceId}", "3", "{quarantineId}", "3", "{size}", "50",
 		"{volumeId}", "v1", "{isoId}", "i1", "{keyId}", "k1", "{id}", "t1", "{code}", "TPA1", "{facilityCode}", "TPA1").Replace(path)
 }
 

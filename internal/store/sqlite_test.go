@@ -122,7 +122,7 @@ var (
 	// whole index of it.
 	scan = regexp.MustCompile(`SCAN (\w+)( USING (?:COVERING )?INDEX (\w+))?`)
 	// small are indexes of what is under way at the moment.
-	small = []string{"task_running", "task_ready", "task_lane", "task_head", "volume_discarded", "service_due"}
+	small = []string{"task_running", "task_ready", "task_lane", "task_head", "volume_discarded", "service_due", "service_open"}
 	// cold are statements that may walk: they are asked for by operators, or
 	// once at a start.
 	cold = []*regexp.Regexp{
@@ -133,7 +133,7 @@ var (
 		regexp.MustCompile(`WHERE FALSE`), // never begins
 	}
 	big = map[string]bool{
-		"v": true, "volume": true, "task": true, "t": true, "i": true, "iso": true, "event": true, "service": true, "charge": true,
+		"v": true, "volume": true, "task": true, "t": true, "i": true, "iso": true, "event": true, "service": true, "s": true, "charge": true,
 		"a": true, "attachment": true, "task_after": true, "device": true, "d": true, "api_key": true,
 		"idempotency_key": true,
 	}

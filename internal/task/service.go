@@ -15,7 +15,7 @@ type Filter struct {
 }
 
 // Lister reads tasks for those who asked for them. The server's own work is
-// in no list.
+// in no list; who is in charge of everything may read it by its id.
 type Lister interface {
 	// List returns tasks, newest first.
 	List(ctx context.Context, s access.Scope, f Filter) ([]Task, error)

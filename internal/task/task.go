@@ -69,7 +69,7 @@ type Task struct {
 	Queue Queue
 	State State
 
-	ClientID int64 // 0: the server's own work, shown to nobody
+	ClientID int64 // 0: the server's own work, shown to operators by its id
 	DeviceID int64 // 0: none
 	VolumeID string
 	ISOID    string

@@ -20,12 +20,13 @@ func (w *World) Start() {
 	e := task.NewEngine(mortal{w.DB.Tasks(), w.graves}, task.Config{
 		Facilities: func(context.Context) ([]string, error) { return Facilities, nil },
 		Node:       node, Boot: boot, Poll: 5 * time.Millisecond,
-		Workers: map[task.Queue]int{task.Quick: 4, task.Imports: imports, task.Housework: 1},
+		Workers: map[task.Queue]int{task.Quick: 4, task.Imports: imports, task.Housework: 2},
 		Observe: func(task.Kind, string, time.Duration) { w.wake() },
 	})
 	w.VPS.Register(e)
 	w.Volumes.Register(e)
 	w.ISOs.Register(e)
+	w.Reconcile.Register(e)
 	ctx, stop := context.WithCancel(context.Background())
 	drained, err := e.Start(ctx)
 	if err != nil {

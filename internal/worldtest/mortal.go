@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/drivebay/drivebay/internal/iso"
+	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
@@ -180,5 +181,20 @@ type mortalVPS struct {
 
 // Finish is in vps.Store.
 func (m mortalVPS) Finish(ctx context.Context, l task.Lease, o task.Outcome, fn func(vps.Tx) error) error {
+	return finish(ctx, m.graves, m.Store, l, o, fn)
+}
+
+type mortalFindings struct {
+	reconcile.Store
+	graves *graves
+}
+
+// Step is in reconcile.Store.
+func (m mortalFindings) Step(ctx context.Context, l task.Lease, fn func(reconcile.Tx) error) error {
+	return step(ctx, m.graves, m.Store, l, fn)
+}
+
+// Finish is in reconcile.Store.
+func (m mortalFindings) Finish(ctx context.Context, l task.Lease, o task.Outcome, fn func(reconcile.Tx) error) error {
 	return finish(ctx, m.graves, m.Store, l, o, fn)
 }

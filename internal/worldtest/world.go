@@ -23,6 +23,7 @@ import (
 	"github.com/drivebay/drivebay/internal/backend/fake"
 	"github.com/drivebay/drivebay/internal/billing"
 	"github.com/drivebay/drivebay/internal/iso"
+	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/volume"
@@ -93,6 +94,8 @@ type World struct {
 	VPS     *vps.Service
 	Ledger  *billing.Ledger
 	Tasks   task.Lister
+	// Reconcile looks only when it is told to.
+	Reconcile *reconcile.Service
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced whenever a run has ended
@@ -235,6 +238,7 @@ func (w *World) wire() {
 			}
 		},
 	}
+	w.Reconcile = &reconcile.Service{Store: mortalFindings{w.DB.Findings(), w.graves}, Drivers: w.Drivers, Now: w.Clock.Now, Retention: 7 * 24 * time.Hour}
 	w.Ledger = &billing.Ledger{Store: w.DB.Billing(), Now: w.Clock.Now}
 	w.Tasks = w.DB.Tasks()
 }

@@ -54,6 +54,10 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"ReadYourWrites", testReadYourWrites},
 		{"ISOs", testISOs},
 		{"Content", testContent},
+		{"Findings", testFindings},
+		{"Quarantine", testQuarantine},
+		{"Rows", testRows},
+		{"StuckTasks", testStuckTasks},
 
 		{"Rollback", testRollback},
 		{"Panic", testPanic},

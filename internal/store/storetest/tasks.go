@@ -112,7 +112,8 @@ func testTaskLists(t *testing.T, w *world) {
 		}
 		same(t, fmt.Sprintf("list of %+v %+v", c.scope, c.f), got, c.want)
 	}
-	is(t, second(s.Get(ctx, everyone, house.ID)), task.ErrNotFound)
+	is(t, second(s.Get(ctx, only(7, 8, 9), house.ID)), task.ErrNotFound)
+	is(t, second(s.Get(ctx, everyone, house.ID)), nil)
 	is(t, second(s.Get(ctx, everyone, "nothing")), task.ErrNotFound)
 	newest := must(s.Newest(ctx, only(7), dev1))(t)
 	same(t, "newest of the device", ids[newest.ID], "e")

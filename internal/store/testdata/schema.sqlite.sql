@@ -97,6 +97,20 @@ CREATE TABLE facility (
     country TEXT NOT NULL,
     storage TEXT -- the folder its disks are in, where several servers could have one
 ) STRICT;
+CREATE TABLE finding (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    class         TEXT NOT NULL,
+    facility_code TEXT NOT NULL,
+    object_id     TEXT NOT NULL,
+    detail        TEXT NOT NULL,
+    first_seen    INTEGER NOT NULL,
+    last_seen     INTEGER NOT NULL,
+    looks         INTEGER NOT NULL,
+    confirmed     INTEGER NOT NULL,
+    closed_at     INTEGER
+) STRICT;
+CREATE INDEX finding_closed ON finding (closed_at) WHERE closed_at IS NOT NULL;
+CREATE UNIQUE INDEX finding_open ON finding (facility_code, class, object_id) WHERE closed_at IS NULL;
 CREATE TABLE idempotency_key (
     scope        INTEGER NOT NULL,
     key          TEXT NOT NULL,
@@ -161,6 +175,16 @@ CREATE TABLE price (
     product_id    INTEGER NOT NULL,
     PRIMARY KEY (facility_code, size_gib)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE quarantine (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    facility_code  TEXT NOT NULL REFERENCES facility (code),
+    kind           TEXT NOT NULL,
+    object_id      TEXT NOT NULL,
+    bytes          INTEGER NOT NULL,
+    first_seen     INTEGER NOT NULL,
+    quarantined_at INTEGER NOT NULL,
+    UNIQUE (facility_code, kind, object_id)
+) STRICT;
 CREATE TABLE service (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     client_id     INTEGER NOT NULL REFERENCES client (id),
