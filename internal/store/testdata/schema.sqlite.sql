@@ -87,7 +87,8 @@ CREATE TABLE facility (
     title   TEXT NOT NULL,
     city    TEXT NOT NULL,
     state   TEXT NOT NULL,
-    country TEXT NOT NULL
+    country TEXT NOT NULL,
+    storage TEXT -- the folder its disks are in, where several servers could have one
 ) STRICT;
 CREATE TABLE idempotency_key (
     scope        INTEGER NOT NULL,
