@@ -363,7 +363,7 @@ func (c *checker) checkFolder() {
 	}
 	known := map[string]bool{
 		"lock": true, "drivebay.db": true, "drivebay.db-wal": true, "drivebay.db-shm": true,
-		"demo.json": true, "admin.key": true, "imports": true, "facilities": true,
+		"demo.json": true, "node.id": true, "admin.key": true, "imports": true, "facilities": true,
 	}
 	c.only(c.dir, known)
 	facilities, err := os.ReadDir(filepath.Join(c.dir, "facilities"))
@@ -372,7 +372,7 @@ func (c *checker) checkFolder() {
 	}
 	for _, f := range facilities {
 		c.only(filepath.Join(c.dir, "facilities", f.Name()),
-			map[string]bool{"lock": true, "tmp": true, "volumes": true, "isos": true, "vms": true})
+			map[string]bool{"lock": true, "storage.id": true, "tmp": true, "volumes": true, "isos": true, "vms": true})
 	}
 }
 

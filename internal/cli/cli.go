@@ -18,14 +18,28 @@ import (
 	"github.com/drivebay/drivebay/internal/config"
 )
 
-// Runner runs a server until ctx ends. It is what `serve` calls.
-type Runner func(ctx context.Context, cfg config.Config, stdout io.Writer) error
+// Work is what some commands do without a server's API. It is given to them,
+// since they know nothing of a server's parts. A path "-" stands for the
+// standard stream.
+type Work struct {
+	// Serve runs a server until ctx ends.
+	Serve func(ctx context.Context, cfg config.Config, stdout io.Writer) error
+	// Schema reads the version of the database's schema, 0 for none, and the
+	// newest that the program knows.
+	Schema func(ctx context.Context, cfg config.Config) (have, want int64, err error)
+	// Migrate brings the schema up to date and returns the version it had.
+	Migrate func(ctx context.Context, cfg config.Config) (from int64, err error)
+	// Export writes the database to a file and returns how many rows it has.
+	Export func(ctx context.Context, cfg config.Config, path string, stdout io.Writer) (rows int64, err error)
+	// Import fills the empty database from a file.
+	Import func(ctx context.Context, cfg config.Config, path string, stdin io.Reader) (rows int64, err error)
+}
 
 // Main runs one command and returns the exit status: one of the constants
 // Done to Interrupted. It returns when the command ends or soon after ctx does.
-func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, run Runner) int {
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, work Work) int {
 	s := &shell{
-		in: stdin, out: stdout, err: stderr, getenv: os.Getenv, now: time.Now, run: run,
+		in: stdin, out: stdout, err: stderr, getenv: os.Getenv, now: time.Now, work: work,
 		http: http.DefaultTransport, poll: backoff{first: 50 * time.Millisecond, most: 2 * time.Second},
 	}
 	return s.main(ctx, args)
@@ -40,7 +54,7 @@ type shell struct {
 	now      func() time.Time
 	http     http.RoundTripper
 	poll     backoff
-	run      Runner
+	work     Work
 
 	format string // --output
 	url    string // --url
@@ -77,7 +91,7 @@ func (s *shell) root() *cobra.Command {
 		Short: "A self-hosted control plane for VPS volumes and ISO images",
 		Long: `drivebay runs a control plane for VPS volumes and ISO images, and sets one up.
 
-Commands other than serve talk to a server:
+Commands other than serve, migrate, export and import talk to a server:
   DRIVEBAY_URL           where it is (http://127.0.0.1:8080)
   DRIVEBAY_API_KEY       the API key; it needs the permission admin
   DRIVEBAY_API_KEY_FILE  a file that holds the key instead
@@ -88,7 +102,8 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, 5 conflict
 		SilenceUsage:  true,
 	}
 	nounOnly(root)
-	root.AddCommand(s.serve(), s.version(), s.facility(), s.node(), s.client(), s.key(), s.device(), s.price(), s.doctor(), s.quarantine())
+	root.AddCommand(s.serve(), s.migrate(), s.export(), s.load(), s.version(), s.facility(), s.node(), s.client(), s.key(), s.device(),
+		s.price(), s.doctor(), s.quarantine())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	return root

@@ -81,16 +81,21 @@ type result struct {
 }
 
 // command runs the command line against url with env on top of a valid key.
-func command(ctx context.Context, url string, env map[string]string, run Runner, args ...string) result {
+func command(ctx context.Context, url string, env map[string]string, run func(context.Context, config.Config, io.Writer) error, args ...string) result {
+	return commandWith(ctx, url, env, Work{Serve: run}, "", args...)
+}
+
+// commandWith is command for those that do some work themselves.
+func commandWith(ctx context.Context, url string, env map[string]string, work Work, stdin string, args ...string) result {
 	all := map[string]string{"DRIVEBAY_URL": url, "DRIVEBAY_API_KEY": testKey}
 	for k, v := range env {
 		all[k] = v
 	}
 	var out, errs bytes.Buffer
 	s := &shell{
-		in: strings.NewReader(""), out: &out, err: &errs, getenv: func(k string) string { return all[k] },
+		in: strings.NewReader(stdin), out: &out, err: &errs, getenv: func(k string) string { return all[k] },
 		now:  func() time.Time { return time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC) },
-		http: http.DefaultTransport, poll: backoff{first: time.Millisecond, most: 2 * time.Millisecond}, run: run,
+		http: http.DefaultTransport, poll: backoff{first: time.Millisecond, most: 2 * time.Millisecond}, work: work,
 	}
 	status := s.main(ctx, args)
 	return result{status, out.String(), errs.String()}
@@ -328,6 +333,14 @@ func TestUsage(t *testing.T) {
 		"price delete TPA1 ten":                 "number of GiB",
 		"price delete TPA1 0":                   "number of GiB",
 		"serve x":                               "one argument too many",
+		"migrate":                               "needs one of: status, up",
+		"migrate status x":                      "one argument too many",
+		"migrate up --listen :1":                "Unknown flag",
+		"migrate up --database=mysql://x":       "database: ",
+		"export a b":                            "at most 1 arg",
+		"export --database=x":                   "database: ",
+		"import":                                "needs FILE",
+		"import a b":                            "one argument too many",
 		"serve --rate-limit=x":                  "not a whole number",
 		"serve --listen=x":                      "listen: ",
 		"facility list --url ht":                "--url is not an address",

@@ -14,11 +14,11 @@ import (
 
 func (s *shell) serve() *cobra.Command {
 	cmd := s.verb("serve", "Run a server", exact(), func(cmd *cobra.Command, _ []string) error {
-		cfg, err := config.Load(cmd.Flags(), s.getenv)
+		cfg, err := s.settings(cmd)
 		if err != nil {
-			return misuse("The settings cannot be used.").with(err)
+			return err
 		}
-		return s.run(cmd.Context(), cfg, s.out)
+		return s.work.Serve(cmd.Context(), cfg, s.out)
 	})
 	cmd.Long = `Run a server until it is told to stop (SIGTERM, or Ctrl-C); then it finishes what it is doing.
 

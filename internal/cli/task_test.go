@@ -150,7 +150,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken pi
 func TestBrokenOutput(t *testing.T) {
 	t.Parallel()
 	var errs strings.Builder
-	status := Main(t.Context(), []string{"version"}, strings.NewReader(""), brokenWriter{}, &errs, nil)
+	status := Main(t.Context(), []string{"version"}, strings.NewReader(""), brokenWriter{}, &errs, Work{})
 	if status != Failed || !strings.Contains(errs.String(), "broken pipe") {
 		t.Errorf("status %d, %q", status, errs.String())
 	}

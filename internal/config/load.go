@@ -16,10 +16,21 @@ const (
 )
 
 // AddFlags adds one flag for each setting, and --config, to fs.
-func AddFlags(fs *pflag.FlagSet) {
+func AddFlags(fs *pflag.FlagSet) { addFlags(fs, func(*setting) bool { return true }) }
+
+// AddDatabaseFlags adds --config and the flags that say where the database is.
+// Load takes the other settings from their other places.
+func AddDatabaseFlags(fs *pflag.FlagSet) {
+	addFlags(fs, func(s *setting) bool { return s.key == "database" || s.key == "data_dir" })
+}
+
+func addFlags(fs *pflag.FlagSet, take func(*setting) bool) {
 	fs.String(fileFlag, "", fileUsage)
 	for i := range settings {
 		s := &settings[i]
+		if !take(s) {
+			continue
+		}
 		f := fs.VarPF(&flagValue{setting: s}, s.flag(), "", s.usage)
 		if s.arg == "" {
 			f.NoOptDefVal = "true"
@@ -75,7 +86,7 @@ func (s *setting) split(value string) []string {
 // DRIVEBAY_CONFIG names, then the environment, then the flags of fs that were
 // given. An empty environment variable counts as not set.
 //
-// fs has the flags of AddFlags and is parsed; getenv is os.Getenv. The error
+// fs has the flags of AddFlags or AddDatabaseFlags and is parsed; getenv is os.Getenv. The error
 // holds every problem found, whatever its source.
 func Load(fs *pflag.FlagSet, getenv func(string) string) (Config, error) {
 	c := Default()

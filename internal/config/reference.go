@@ -34,6 +34,8 @@ func Reference() string {
 3. environment variables; an empty one counts as not set;
 4. flags.
 
+` + "`drivebay migrate`, `export` and `import`" + ` take the same, with ` + "`--config`, `--data-dir` and `--database`" + ` for flags.
+
 A key in the file that is not in this table is an error. All problems are reported at once, and nothing is started.
 
 | key in the file | flag | environment | default | meaning |

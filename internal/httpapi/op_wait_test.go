@@ -22,8 +22,8 @@ func (w *world) pending() (id string, end func()) {
 	w.t.Helper()
 	ctx := w.t.Context()
 	s := w.db.Tasks()
-	w.must(s.Ensure(ctx, task.New{Kind: "held", Lane: "held", Queue: task.Housework, ClientID: 7, DeviceID: 1003}))
-	all, err := s.Claim(ctx, task.Housework, "held/1", time.Hour, 100)
+	w.must(s.Ensure(ctx, task.New{Kind: "held", Lane: "held", Queue: "nobody", ClientID: 7, DeviceID: 1003}))
+	all, err := s.Claim(ctx, "nobody", "held/1", time.Hour, 100)
 	w.must(err)
 	i := slices.IndexFunc(all, func(k task.Task) bool { return k.Kind == "held" })
 	if i < 0 {

@@ -36,3 +36,21 @@ func (db *DB) LimitPages(n int) error {
 	var got int64
 	return l.conn.QueryRowContext(ctx, fmt.Sprint("PRAGMA max_page_count = ", limit)).Scan(&got)
 }
+
+// TableNames are the tables that an export has.
+func TableNames() (out []string) {
+	for _, t := range tables {
+		out = append(out, t.name)
+	}
+	return out
+}
+
+// Booleans are the columns of a table that hold a boolean.
+func Booleans(name string) []string {
+	for _, t := range tables {
+		if t.name == name {
+			return t.bools
+		}
+	}
+	return nil
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 
@@ -31,34 +32,77 @@ func provider(folder string, db *sql.DB) (*goose.Provider, error) {
 	return p, nil
 }
 
-// migrate brings the schema up to date. One that is newer than this program
-// is refused.
-func migrate(ctx context.Context, folder string, db *sql.DB) error {
+// migrate brings the schema up to date and returns the version it had. One
+// that is newer than this program is refused.
+func migrate(ctx context.Context, folder string, db *sql.DB) (from int64, err error) {
 	p, err := provider(folder, db)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	have, want, err := versions(ctx, p)
-	if err != nil {
-		return err
+	if from, err = p.GetDBVersion(ctx); err != nil {
+		return 0, fmt.Errorf("read schema version: %w", err)
 	}
-	if have > want {
-		return fmt.Errorf("the database has schema version %d, newer than %d, the newest this program knows; use a newer program", have, want)
+	s := Schema{Have: from, Want: newest(p)}
+	if s.Current() {
+		return from, nil
 	}
-	if have == want {
-		return nil
+	if err := s.newer(); err != nil {
+		return from, err
 	}
 	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrate database: %w", err)
+		return from, fmt.Errorf("migrate database: %w", err)
+	}
+	return from, nil
+}
+
+func newest(p *goose.Provider) int64 {
+	sources := p.ListSources()
+	return sources[len(sources)-1].Version
+}
+
+// Schema is the version of a database's schema, 0 where there is none, and
+// the newest one that this program knows.
+type Schema struct{ Have, Want int64 }
+
+// Current reports whether the schema is up to date.
+func (s Schema) Current() bool { return s.Have == s.Want }
+
+// newer refuses a schema that this program does not know.
+func (s Schema) newer() error {
+	if s.Have > s.Want {
+		return fmt.Errorf("the database has schema version %d, newer than %d, the newest this program knows; use a newer program", s.Have, s.Want)
 	}
 	return nil
 }
 
-// versions are the schema's and this program's.
-func versions(ctx context.Context, p *goose.Provider) (have, want int64, err error) {
-	if have, err = p.GetDBVersion(ctx); err != nil {
-		return 0, 0, fmt.Errorf("read schema version: %w", err)
+// need refuses a schema that is not up to date.
+func (s Schema) need() error {
+	if s.Current() {
+		return nil
 	}
-	sources := p.ListSources()
-	return have, sources[len(sources)-1].Version, nil
+	if err := s.newer(); err != nil {
+		return err
+	}
+	return fmt.Errorf("the database has schema version %d, and this program needs %d; bring it up to date with drivebay migrate up", s.Have, s.Want)
+}
+
+// ReadSchema reads the version of the schema at the address (see Open). It
+// changes nothing, and makes no database.
+func ReadSchema(ctx context.Context, address string) (s Schema, err error) {
+	p, err := openPlain(address, false)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	return p.schema(ctx, p.DB)
+}
+
+// Migrate brings the schema at the address up to date, as Open does, and
+// returns the version it had.
+func Migrate(ctx context.Context, address string) (from int64, err error) {
+	err = alone(ctx, address, func(ctx context.Context, p *plain) error {
+		from, err = migrate(ctx, p.folder(), p.DB)
+		return err
+	})
+	return from, err
 }

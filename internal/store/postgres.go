@@ -97,15 +97,17 @@ const migrateLock = 7_239_847_110
 // migratePostgres brings the schema up to date. Nodes that start together wait
 // for each other.
 func migratePostgres(ctx context.Context, address string) error {
-	return withMigrations(ctx, address, func(ctx context.Context, pool *sql.DB) error { return migrate(ctx, "postgres", pool) })
+	return withMigrations(ctx, address, func(ctx context.Context, pool *sql.DB) error {
+		_, err := migrate(ctx, "postgres", pool)
+		return err
+	})
 }
 
-// withMigrations runs fn with the schema to itself, without the limits of
-// ordinary work.
-func withMigrations(ctx context.Context, address string, fn func(context.Context, *sql.DB) error) (err error) {
+// plainPostgres opens the database without the limits of ordinary work.
+func plainPostgres(address string) (*sql.DB, error) {
 	cfg, err := pgx.ParseConfig(address)
 	if err != nil {
-		return errors.New("the address of the database is not of the form postgres://USER:PASSWORD@HOST:PORT/NAME")
+		return nil, errors.New("the address of the database is not of the form postgres://USER:PASSWORD@HOST:PORT/NAME")
 	}
 	for name := range cfg.RuntimeParams {
 		if name == "pool_max_conns" || name == "pool_min_conns" {
@@ -113,7 +115,15 @@ func withMigrations(ctx context.Context, address string, fn func(context.Context
 		}
 	}
 	cfg.ConnectTimeout = connectPatience
-	pool := stdlib.OpenDB(*cfg)
+	return stdlib.OpenDB(*cfg), nil
+}
+
+// withMigrations runs fn with the schema to itself.
+func withMigrations(ctx context.Context, address string, fn func(context.Context, *sql.DB) error) (err error) {
+	pool, err := plainPostgres(address)
+	if err != nil {
+		return err
+	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	conn, err := pool.Conn(ctx)
 	if err != nil {

@@ -52,7 +52,7 @@ func openSQLite(ctx context.Context, db *DB, path string) (*lite, error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	l.pool.SetMaxOpenConns(1)
-	if err := migrate(ctx, "sqlite", l.pool); err != nil {
+	if _, err := migrate(ctx, "sqlite", l.pool); err != nil {
 		return nil, errors.Join(err, l.pool.Close())
 	}
 	if l.read, err = sql.Open("sqlite", dsn(path, readPragmas)); err != nil {

@@ -325,6 +325,9 @@ func (w *World) rows(query string, args []any, each func(scan func(...any))) {
 	}
 }
 
+// Database is the address of the world's database.
+func (w *World) Database() string { return "sqlite:" + w.path }
+
 // Exec changes the database behind everybody's back.
 func (w *World) Exec(query string, args ...any) {
 	w.t.Helper()
