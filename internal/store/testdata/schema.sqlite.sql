@@ -50,7 +50,7 @@ CREATE TABLE client (
 ) STRICT;
 CREATE INDEX client_parent ON client (parent_id) WHERE parent_id IS NOT NULL;
 CREATE TABLE client_quota (
-    client_id INTEGER PRIMARY KEY REFERENCES client (id),
+    client_id INTEGER NOT NULL PRIMARY KEY REFERENCES client (id),
     volumes   INTEGER CHECK (volumes >= 0),
     gib       INTEGER CHECK (gib >= 0),
     isos      INTEGER CHECK (isos >= 0),

@@ -1,7 +1,7 @@
 -- +goose Up
 -- What a client may have at most; NULL is no bound, no row is none at all.
 CREATE TABLE client_quota (
-    client_id INTEGER PRIMARY KEY REFERENCES client (id),
+    client_id INTEGER NOT NULL PRIMARY KEY REFERENCES client (id),
     volumes   INTEGER CHECK (volumes >= 0),
     gib       INTEGER CHECK (gib >= 0),
     isos      INTEGER CHECK (isos >= 0),
