@@ -1,0 +1,126 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+)
+
+const (
+	clients = 16
+	span    = 3 * time.Second // in which faults begin
+)
+
+// TestSeeds lets clients work on an installation while the faults of a seed
+// come over it, and checks afterwards that everything is as the accepted
+// requests say.
+func TestSeeds(t *testing.T) {
+	needPostgres(t)
+	n := *seedsFlag
+	if n == 0 {
+		n = int64(rounds(3, 30))
+	}
+	first := *firstFlag
+	if *seedFlag != 0 {
+		first, n = *seedFlag, 1
+	}
+	var sum summary
+	for seed := first; seed < first+n; seed++ {
+		if !t.Run(fmt.Sprint(seed), func(t *testing.T) { sum.add(runSeed(t, seed)) }) {
+			t.Logf("repeat with: go test ./e2e/chaos -run TestSeeds -chaos.seed %d", seed)
+		}
+	}
+	t.Logf("%v", sum)
+}
+
+// summary tells what the seeds did, so that a suite that injects nothing shows.
+type summary struct {
+	seeds, requests, accepted, unsure, refused, tasks, failed, again, fenced, calls, starts, steps, undecided int
+	settled, checked                                                                                          time.Duration
+}
+
+func (s summary) String() string {
+	return fmt.Sprintf("%d seeds: %d requests (%d accepted, %d refused, %d unsure), %d tasks (%d failed, %d run more than once), "+
+		"%d host calls (%d fenced off), %d starts of servers, %d steps checked (%d volumes undecided), settled after %v, checked in %v",
+		s.seeds, s.requests, s.accepted, s.refused, s.unsure, s.tasks, s.failed, s.again, s.calls, s.fenced, s.starts, s.steps, s.undecided,
+		s.settled.Round(time.Millisecond), s.checked.Round(time.Millisecond))
+}
+
+func (s *summary) add(o summary) {
+	s.seeds++
+	s.requests += o.requests
+	s.accepted += o.accepted
+	s.unsure += o.unsure
+	s.refused += o.refused
+	s.tasks += o.tasks
+	s.failed += o.failed
+	s.again += o.again
+	s.fenced += o.fenced
+	s.calls += o.calls
+	s.starts += o.starts
+	s.steps += o.steps
+	s.undecided += o.undecided
+	s.settled += o.settled
+	s.checked += o.checked
+}
+
+func runSeed(t *testing.T, seed int64) (s summary) {
+	c := newCluster(t, seed, limits)
+	l := newLoad(c)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	c.host.mood.Store(&life)
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		l.run(ctx, seed, clients)
+	}()
+	names := c.inject(ctx, seed, span)
+	c.host.mood.Store(&calm)
+	stop()
+	<-loaded
+	began := time.Now()
+	c.heal()
+	c.quiet()
+	s.settled = time.Since(began)
+	began = time.Now()
+	k := c.check(l)
+	s.checked = time.Since(began)
+	s.count(k)
+	t.Logf("seed %d: %v; %v", seed, names, s)
+	c.verdict()
+	return s
+}
+
+func (s *summary) count(k *checker) {
+	s.steps, s.undecided, s.tasks, s.requests = k.steps, k.undecided, len(k.tasks), len(k.load.ops)
+	for _, o := range k.load.ops {
+		switch {
+		case o.task != "":
+			s.accepted++
+		case o.unsure:
+			s.unsure++
+		case o.status >= 400:
+			s.refused++
+		}
+	}
+	for _, t := range k.tasks {
+		if t.state == "failed" {
+			s.failed++
+		}
+		if t.attempt > 1 {
+			s.again++
+		}
+	}
+	calls, _ := k.c.host.log()
+	s.calls = len(calls)
+	for _, h := range calls {
+		if h.refused() {
+			s.fenced++
+		}
+	}
+	for _, n := range k.c.nodes {
+		s.starts += n.starts
+	}
+}
