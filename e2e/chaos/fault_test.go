@@ -87,15 +87,26 @@ var mishaps = []mishap{
 		pass(ctx, upTo(rng, 300*time.Millisecond, 1500*time.Millisecond))
 		c.host.mood.Store(&life)
 	}},
-	{"stop in a storm", func(ctx context.Context, c *cluster, rng *rand.Rand) { // calls that come late, of a run that is over
+	{"stop in limbo", func(ctx context.Context, c *cluster, rng *rand.Rand) { // calls arrive when their run is over
 		n := c.lockNode(rng)
 		defer n.fault.Unlock()
-		c.host.mood.Store(&storm)
-		pass(ctx, upTo(rng, 50*time.Millisecond, 300*time.Millisecond))
+		c.host.mood.Store(&limbo)
+		pass(ctx, upTo(rng, 100*time.Millisecond, 400*time.Millisecond))
 		n.signal(syscall.SIGSTOP)
+		c.host.mood.Store(&life)
 		pass(ctx, upTo(rng, lapse(), lapse()+lease))
 		n.signal(syscall.SIGCONT)
+	}},
+	{"kill in limbo", func(ctx context.Context, c *cluster, rng *rand.Rand) {
+		n := c.lockNode(rng)
+		defer n.fault.Unlock()
+		c.host.mood.Store(&limbo)
+		pass(ctx, upTo(rng, 100*time.Millisecond, 400*time.Millisecond))
+		n.end(syscall.SIGKILL)
 		c.host.mood.Store(&life)
+		if err := n.start(); err != nil {
+			c.fail("start %s: %v", n.conf.Name, err)
+		}
 	}},
 }
 

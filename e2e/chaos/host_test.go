@@ -21,18 +21,20 @@ var fakeOptions = fake.Options{MaxVolumes: 128, DetachTimeout: 20 * time.Millise
 
 // mood says how often, of a thousand calls, the host does what.
 type mood struct {
-	slow     int           // takes up to delay before it looks at the call
-	delay    time.Duration // a stale call that was on its way comes late like this
-	fail     int           // answers that it is not available, with nothing done
-	lose     int           // does it, and the answer is lost
-	refuse   int           // refuses for good
-	careless int           // goes on with a call whose caller has gone
+	slow     int // takes up to delay before it looks at the call
+	delay    time.Duration
+	late     int // looks at it when the caller's lease has long ended
+	fail     int // answers that it is not available, with nothing done
+	lose     int // does it, and the answer is lost
+	refuse   int // refuses for good
+	careless int // goes on with a call whose caller has gone
 }
 
 var (
 	calm = mood{}
-	// life is the mood while a seed runs, storm that of one of its faults.
+	// life is the mood while a seed runs, the others those of some of its faults.
 	life  = mood{slow: 150, delay: 60 * time.Millisecond, fail: 20, lose: 20, refuse: 25, careless: 700}
+	limbo = mood{late: 300, slow: 300, delay: 200 * time.Millisecond}
 	storm = mood{slow: 500, delay: 800 * time.Millisecond, fail: 200, lose: 150, refuse: 50, careless: 900}
 )
 
@@ -100,7 +102,11 @@ func (h *host) draw() (l luck) {
 	defer h.mu.Unlock()
 	hit := func(n int) bool { return h.rng.IntN(1000) < n }
 	if hit(m.slow) {
-		l.pause = rand.N(m.delay)
+		l.pause = upTo(h.rng, 0, m.delay)
+	}
+	if hit(m.late) {
+		l.pause, l.careless = upTo(h.rng, lapse(), lapse()+lease), true
+		return l
 	}
 	l.fail, l.lose, l.refuse, l.careless = hit(m.fail), hit(m.lose), hit(m.refuse), hit(m.careless)
 	return l

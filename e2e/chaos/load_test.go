@@ -90,7 +90,7 @@ func (l *load) work(ctx context.Context, rng *rand.Rand, i int) {
 		if keyed && strings.Contains(o.kind, ".") {
 			o.key = fmt.Sprintf("%x-%x", rng.Uint64(), rng.Uint64())
 		}
-		for l.send(rng, o) && rng.IntN(2) == 0 && ctx.Err() == nil {
+		for l.send(rng, o) && rng.IntN(2) == 0 && pass(ctx, time.Duration(rng.Int64N(int64(pace)))) {
 			// No answer in time: the client asks again, at another door.
 			if !keyed {
 				again := *o
@@ -98,7 +98,7 @@ func (l *load) work(ctx context.Context, rng *rand.Rand, i int) {
 				o = &again
 			}
 		}
-		pass(ctx, rand.N(pace))
+		pass(ctx, time.Duration(rng.Int64N(int64(pace))))
 	}
 }
 
@@ -168,7 +168,10 @@ func (l *load) pick(rng *rand.Rand, t *tenant) (string, view) {
 // its outcome is unsure. A request that is sent again under its key is one.
 func (l *load) send(rng *rand.Rand, o *op) (unsure bool) {
 	limit := 2 * time.Second
-	if !l.fixed && rng.IntN(10) == 0 {
+	switch {
+	case l.fixed:
+		limit = patience
+	case rng.IntN(10) == 0:
 		limit = time.Duration(5+rng.IntN(60)) * time.Millisecond
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -308,4 +311,14 @@ func (l *load) note(o *op, answer []byte, again bool) {
 	case o.task != "" && o.kind == "volume.detach":
 		l.last[o.volume] = view{0, l.last[o.volume].size}
 	}
+}
+
+// accept sends a request that has to be accepted, and returns its task.
+func (l *load) accept(rng *rand.Rand, o op) *op {
+	o.tenant = l.c.world.tenants[4]
+	l.send(rng, &o)
+	if o.task == "" {
+		l.c.fail("%s of volume %q on device %d was answered %d %s", o.kind, o.volume, o.device, o.status, o.reason)
+	}
+	return &o
 }

@@ -37,18 +37,18 @@ func TestSeeds(t *testing.T) {
 // summary tells what the seeds did, so that a suite that injects nothing shows.
 type summary struct {
 	seeds, requests, accepted, unsure, refused, tasks, failed, again, fenced, calls, starts, steps, undecided int
-	settled, checked                                                                                          time.Duration
+	started, settled, checked                                                                                 time.Duration
 }
 
 func (s summary) String() string {
 	return fmt.Sprintf("%d seeds: %d requests (%d accepted, %d refused, %d unsure), %d tasks (%d failed, %d run more than once), "+
-		"%d host calls (%d fenced off), %d starts of servers, %d steps checked (%d volumes undecided), settled after %v, checked in %v",
+		"%d host calls (%d fenced off), %d starts of servers, %d steps checked (%d volumes undecided), started in %v, settled after %v, checked in %v",
 		s.seeds, s.requests, s.accepted, s.refused, s.unsure, s.tasks, s.failed, s.again, s.calls, s.fenced, s.starts, s.steps, s.undecided,
-		s.settled.Round(time.Millisecond), s.checked.Round(time.Millisecond))
+		s.started.Round(time.Millisecond), s.settled.Round(time.Millisecond), s.checked.Round(time.Millisecond))
 }
 
 func (s *summary) add(o summary) {
-	s.seeds++
+	s.seeds += o.seeds
 	s.requests += o.requests
 	s.accepted += o.accepted
 	s.unsure += o.unsure
@@ -61,12 +61,15 @@ func (s *summary) add(o summary) {
 	s.starts += o.starts
 	s.steps += o.steps
 	s.undecided += o.undecided
+	s.started += o.started
 	s.settled += o.settled
 	s.checked += o.checked
 }
 
 func runSeed(t *testing.T, seed int64) (s summary) {
+	began := time.Now()
 	c := newCluster(t, seed, limits)
+	s.started = time.Since(began)
 	l := newLoad(c)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -80,7 +83,7 @@ func runSeed(t *testing.T, seed int64) (s summary) {
 	c.host.mood.Store(&calm)
 	stop()
 	<-loaded
-	began := time.Now()
+	began = time.Now()
 	c.heal()
 	c.quiet()
 	s.settled = time.Since(began)
@@ -94,6 +97,7 @@ func runSeed(t *testing.T, seed int64) (s summary) {
 }
 
 func (s *summary) count(k *checker) {
+	s.seeds = 1
 	s.steps, s.undecided, s.tasks, s.requests = k.steps, k.undecided, len(k.tasks), len(k.load.ops)
 	for _, o := range k.load.ops {
 		switch {
