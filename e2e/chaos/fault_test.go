@@ -91,7 +91,7 @@ var mishaps = []mishap{
 		n := c.lockNode(rng)
 		defer n.fault.Unlock()
 		c.host.mood.Store(&limbo)
-		pass(ctx, upTo(rng, 100*time.Millisecond, 400*time.Millisecond))
+		pass(ctx, upTo(rng, 150*time.Millisecond, 600*time.Millisecond))
 		n.signal(syscall.SIGSTOP)
 		c.host.mood.Store(&life)
 		pass(ctx, upTo(rng, lapse(), lapse()+lease))
@@ -101,7 +101,7 @@ var mishaps = []mishap{
 		n := c.lockNode(rng)
 		defer n.fault.Unlock()
 		c.host.mood.Store(&limbo)
-		pass(ctx, upTo(rng, 100*time.Millisecond, 400*time.Millisecond))
+		pass(ctx, upTo(rng, 150*time.Millisecond, 600*time.Millisecond))
 		n.end(syscall.SIGKILL)
 		c.host.mood.Store(&life)
 		if err := n.start(); err != nil {

@@ -34,7 +34,7 @@ var (
 	calm = mood{}
 	// life is the mood while a seed runs, the others those of some of its faults.
 	life  = mood{slow: 150, delay: 60 * time.Millisecond, fail: 20, lose: 20, refuse: 25, careless: 700}
-	limbo = mood{late: 300, slow: 300, delay: 200 * time.Millisecond}
+	limbo = mood{late: 600, slow: 300, delay: 200 * time.Millisecond}
 	storm = mood{slow: 500, delay: 800 * time.Millisecond, fail: 200, lose: 150, refuse: 50, careless: 900}
 )
 
@@ -54,6 +54,7 @@ type host struct {
 	watch   bool // look for volumes in two guests after every attach
 
 	mu    sync.Mutex
+	post  func(call) <-chan struct{} // a call that gets a channel waits for it, whatever becomes of its caller
 	rng   *rand.Rand
 	calls []handled
 	wrong []string
@@ -123,6 +124,10 @@ func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = context.WithoutCancel(ctx)
 	}
 	pass(ctx, l.pause)
+	if late := h.late(c); late != nil {
+		<-late
+		ctx = context.WithoutCancel(ctx)
+	}
 	var out reply
 	switch refusal := refusals[c.Method]; {
 	case l.fail:
@@ -138,6 +143,33 @@ func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(w).Encode(out); err != nil {
 		return // the caller has gone
 	}
+}
+
+// late is what the call has to wait for, nil for nothing.
+func (h *host) late(c call) <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.post == nil {
+		return nil
+	}
+	return h.post(c)
+}
+
+// holdNext makes the next call of a method wait for the returned release, and
+// says when it has come. Later ones pass.
+func (h *host) holdNext(method string) (came <-chan struct{}, release chan<- struct{}) {
+	here, wait := make(chan struct{}), make(chan struct{})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.post = func(c call) <-chan struct{} {
+		if c.Method != method {
+			return nil
+		}
+		h.post = nil
+		close(here)
+		return wait
+	}
+	return here, wait
 }
 
 func (h *host) handle(ctx context.Context, c call) (out reply) {

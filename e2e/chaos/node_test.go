@@ -79,6 +79,7 @@ type node struct {
 	mu     sync.Mutex
 	wanted bool
 	url    string // "": it does not serve
+	held   string // its url while it is paused
 	cmd    *exec.Cmd
 	exited chan struct{}
 	starts int
@@ -198,7 +199,8 @@ func (n *node) signal(sig syscall.Signal) {
 	}
 }
 
-// end ends the process with sig and returns once it is gone.
+// end ends the process with sig and returns once it is gone. One that is asked
+// to stop has nothing to complain about, data races among them.
 func (n *node) end(sig syscall.Signal) {
 	n.mu.Lock()
 	cmd, exited := n.cmd, n.exited
@@ -209,7 +211,22 @@ func (n *node) end(sig syscall.Signal) {
 	}
 	_ = cmd.Process.Signal(sig)
 	<-exited
+	if code := cmd.ProcessState.ExitCode(); sig == syscall.SIGTERM && code != 0 {
+		n.fail("%s was asked to stop and ended with %d: %s", n.conf.Name, code, n.log)
+	}
 }
 
-// owner is how a task names the node's process, whichever start.
-func (n *node) owner() string { return n.conf.Name + "/%" }
+// pause stops the process where it is; clients go elsewhere until resume.
+func (n *node) pause() {
+	n.signal(syscall.SIGSTOP)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.held, n.url = n.url, ""
+}
+
+func (n *node) resume() {
+	n.mu.Lock()
+	n.url = n.held
+	n.mu.Unlock()
+	n.signal(syscall.SIGCONT)
+}

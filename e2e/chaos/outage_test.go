@@ -3,17 +3,13 @@ package chaos
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"github.com/drivebay/drivebay/internal/backend/fake"
 )
 
 // answerLimit bounds how long a reader waits for the word that the database is
@@ -153,56 +149,4 @@ func readWhileAway(t *testing.T, c *cluster, n *node, until time.Time) {
 	if longest > answerLimit {
 		t.Errorf("%s let a reader wait for %v", n.conf.Name, longest)
 	}
-}
-
-// TestTakeover kills a server inside a call of a driver, for each kind of task.
-// Another one finishes the task.
-func TestTakeover(t *testing.T) {
-	needPostgres(t)
-	c := newCluster(t, 1, limits)
-	l, rng := patient(c), rand.New(rand.NewPCG(1, 6))
-	id, host := "", c.host.drivers["TPA1"]
-	for _, k := range []struct {
-		kind, method string
-		size         int
-	}{
-		{"volume.create", "EnsureAttached", 50}, {"volume.resize", "GrowVolume", 100}, {"volume.detach", "EnsureDetached", 0},
-		{"volume.attach", "EnsureAttached", 0}, {"volume.delete", "DeleteVolume", 0},
-	} {
-		release, reached := make(chan struct{}), make(chan struct{})
-		var once sync.Once
-		host.On(k.method).Before(func(fake.Call) error {
-			once.Do(func() { close(reached) })
-			<-release
-			return nil
-		})
-		o := l.accept(rng, op{kind: k.kind, device: full, volume: id, size: k.size})
-		id = o.volume
-		<-reached
-		db := c.open()
-		owner := all(t, db, func(s *string) []any { return []any{s} }, `SELECT split_part(owner, '/', 1) FROM task WHERE id = $1`, o.task)[0]
-		n := c.nodes[nodeNumber(t, owner)]
-		n.end(syscall.SIGKILL)
-		died := time.Now()
-		host.Reset()
-		close(release)
-		eventually(t, "the end of "+k.kind, func() bool {
-			return number(t, db, `SELECT count(*) FROM task WHERE id = $1 AND state = 'done' AND attempt > 1`, o.task) == 1
-		})
-		t.Logf("%s, killed in %s: done by another server after %v, lease %v", k.kind, k.method, time.Since(died).Round(time.Millisecond), lease)
-		db.Close(context.Background())
-		if err := n.start(); err != nil {
-			t.Fatal(err)
-		}
-		c.ready()
-	}
-	finish(t, c, l)
-}
-
-func nodeNumber(t testing.TB, name string) (i int) {
-	t.Helper()
-	if _, err := fmt.Sscanf(name, "node%d", &i); err != nil || i < 1 || i > nodes {
-		t.Fatalf("no such server: %q", name)
-	}
-	return i - 1
 }
