@@ -41,8 +41,9 @@ var databases atomic.Int64
 // lease, as store/postgres.go does for the usual one.
 const limits = "?sslmode=disable&pool_max_conns=8&connect_timeout=1&lock_timeout=800&statement_timeout=1200&idle_in_transaction_session_timeout=1000"
 
-// newCluster makes an installation and starts its servers.
-func newCluster(t testing.TB, seed int64, waits string) *cluster {
+// newCluster makes an installation and starts its servers. What they wait for
+// the database is in waits, part of its address.
+func newCluster(t testing.TB, seed int64, lease time.Duration, waits string) *cluster {
 	t.Helper()
 	w := theWorld(t)
 	c := &cluster{t: t, pg: postgres.server, world: w, database: fmt.Sprintf("chaos_%d", databases.Add(1))}

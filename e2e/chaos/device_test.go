@@ -55,7 +55,7 @@ func finish(t *testing.T, c *cluster, l *load) {
 func TestParallelAttach(t *testing.T) {
 	needPostgres(t)
 	const n = 100
-	c := newCluster(t, 1, "")
+	c := newCluster(t, 1, lease, "")
 	l, rng := patient(c), rand.New(rand.NewPCG(1, 2))
 	ids := spares(l, rng, n)
 	var all sync.WaitGroup
@@ -83,9 +83,9 @@ func TestCycles(t *testing.T) {
 	const volumes = 50
 	n := *cycleFlag
 	if n == 0 {
-		n = rounds(300, 10_000)
+		n = rounds(300, 1000)
 	}
-	c := newCluster(t, 1, "")
+	c := newCluster(t, 1, lease, "")
 	c.host.watch = false
 	l, rng := patient(c), rand.New(rand.NewPCG(1, 4))
 	ids := spares(l, rng, volumes)

@@ -6,7 +6,8 @@
 // The servers are processes of their own: this test's executable, started again.
 //
 //	go test ./e2e/chaos -run TestSeeds -chaos.seed 17     repeats one seed
-//	go test ./e2e/chaos -run TestSeeds -chaos.seeds 500   goes on for an hour
+//	go test ./e2e/chaos -run TestSeeds -timeout 3h -chaos.seeds 500
+//	go test ./e2e/chaos -run TestCycles -chaos.cycles 10000
 package chaos
 
 import (

@@ -46,7 +46,7 @@ func TestDatabaseAway(t *testing.T) {
 
 func databaseAway(t *testing.T, cut, end func(*cluster) error) {
 	span := time.Duration(rounds(3, 20)) * time.Second
-	c := newCluster(t, 1, "") // with the limits of any installation
+	c := newCluster(t, 1, lease, "") // with the limits of any installation
 	l := newLoad(c)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()

@@ -68,7 +68,7 @@ func (s *summary) add(o summary) {
 
 func runSeed(t *testing.T, seed int64) (s summary) {
 	began := time.Now()
-	c := newCluster(t, seed, limits)
+	c := newCluster(t, seed, lease, limits)
 	s.started = time.Since(began)
 	l := newLoad(c)
 	ctx, stop := context.WithCancel(t.Context())
