@@ -248,16 +248,16 @@ func (k *checker) rows() {
 // backends compares the storage and guests with the rows.
 func (k *checker) backends() {
 	refs, drives := map[string]int64{}, map[int64]string{}
-	type dev struct {
-		id, iso int64
-		ref     string
+	type drive struct {
+		device int64
+		key    string
 	}
 	for _, g := range k.c.world.guests {
 		refs[g.ref] = g.device
 	}
-	for _, d := range all(k.t, k.db, func(d *dev) []any { return []any{&d.id, &d.ref} },
+	for _, d := range all(k.t, k.db, func(d *drive) []any { return []any{&d.device, &d.key} },
 		`SELECT d.id, coalesce(i.sha256, '') FROM device d LEFT JOIN iso i ON i.id = d.iso_id`) {
-		drives[d.id] = d.ref
+		drives[d.device] = d.key
 	}
 	for code, driver := range k.c.host.drivers {
 		holds, err := driver.InspectAll(context.Background())
