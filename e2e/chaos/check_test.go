@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/drivebay/drivebay/internal/backend"
+	"github.com/drivebay/drivebay/internal/iso"
 )
 
 // checker looks at an installation of which nothing runs any more.
@@ -104,14 +105,11 @@ func (k *checker) ends() {
 // accepted checks that what a client heard was accepted is there as asked for,
 // and that there is nothing that no client asked for.
 func (k *checker) accepted() {
-	byID, acked, unsure := map[string]row{}, map[string]bool{}, map[string]int{}
+	byID, acked, heard := map[string]row{}, map[string]bool{}, map[int64]bool{}
 	for _, t := range k.tasks {
 		byID[t.id] = t
 	}
 	for _, o := range k.load.ops {
-		if o.unsure {
-			unsure[o.wish()]++
-		}
 		if o.task == "" {
 			continue
 		}
@@ -120,32 +118,36 @@ func (k *checker) accepted() {
 			k.fail("an accepted task is lost: %s %s", o.kind, o.task)
 			continue
 		}
-		if acked[o.task] && !keyed {
+		if acked[o.task] {
 			k.fail("two requests were given the task %s", o.task)
 		}
-		acked[o.task] = true
+		acked[o.task], heard[o.chain] = true, true
 		if o.wish() != t.wish(o.kind != "volume.create") || o.kind == "volume.create" && o.volume != t.volume {
 			k.fail("task %s is %q, asked for was %q", t.id, t.wish(true), o.wish())
 		}
 	}
-	for _, t := range k.tasks {
-		if t.kind == "device.create" || t.kind == "iso.import" || t.kind == "iso.create" || acked[t.id] {
-			continue
-		}
-		w := t.wish(t.kind != "volume.create")
-		if unsure[w]--; unsure[w] < 0 {
-			k.fail("nobody asked for task %s: %s", t.id, w)
+	unsure := map[string]int{} // requests whose fate no answer told
+	for _, o := range k.load.ops {
+		if o.unsure && !heard[o.chain] {
+			heard[o.chain] = true
+			unsure[o.wish()]++
 		}
 	}
 	volumes := map[string]string{}
 	for _, t := range k.tasks {
-		if t.kind != "volume.create" {
-			continue
-		}
-		if other := volumes[t.volume]; other != "" {
+		if other := volumes[t.volume]; t.kind == "volume.create" && other != "" {
 			k.fail("volume %s was created by the tasks %s and %s", t.volume, other, t.id)
 		}
-		volumes[t.volume] = t.id
+		if t.kind == "volume.create" {
+			volumes[t.volume] = t.id
+		}
+		w := t.wish(t.kind != "volume.create")
+		if t.kind == "device.create" || t.kind == string(iso.KindCreate) || acked[t.id] {
+			continue
+		}
+		if unsure[w]--; unsure[w] < 0 {
+			k.fail("nobody asked for task %s: %s", t.id, w)
+		}
 	}
 }
 

@@ -224,7 +224,7 @@ func history(volume string, ops []*op, tasks []row) (h []porcupine.Operation) {
 	for i, t := range tasks {
 		accept := porcupine.Operation{Input: step{accept: i + 1}, Call: t.created * 1000, Return: forever}
 		if o := acked[t.id]; o != nil {
-			accept = porcupine.Operation{ClientId: o.worker, Input: step{op: o, accept: i + 1}, Call: o.began.UnixNano(), Return: o.ended.UnixNano()}
+			accept = porcupine.Operation{ClientId: o.worker, Input: step{op: o, accept: i + 1}, Call: o.first.UnixNano(), Return: o.ended.UnixNano()}
 		}
 		h = append(h, accept)
 		if t.completed > 0 {

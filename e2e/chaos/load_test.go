@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/drivebay/drivebay/api"
@@ -26,7 +27,11 @@ type op struct {
 	device int64  // 0: none was named
 	size   int
 	iso    string
-	key    string // an Idempotency-Key, where there are such
+	key    string // the Idempotency-Key, "" for none
+	// chain is the same in all tries of one request with a key: at most one of
+	// them comes true, whichever. First is when the first of them was sent.
+	chain int64
+	first time.Time
 
 	began, ended time.Time
 	// status is 0 where no answer came. What is unsure may have been accepted,
@@ -44,16 +49,14 @@ type view struct {
 	size   int
 }
 
-// keyed is whether the server knows Idempotency-Key. Then a request sent again
-// is the same request; without, it is a new one.
-var keyed = bytes.Contains(api.SpecYAML(), []byte("Idempotency-Key"))
-
 // load is a number of clients at work, and the history they write.
 type load struct {
 	c       *cluster
 	tenants []*tenant
 	http    *http.Client
 	fixed   bool // clients give every request all the time it needs
+	chains  atomic.Int64
+	repeats atomic.Int64
 
 	mu    sync.Mutex
 	ops   []*op
@@ -84,22 +87,49 @@ const pace = 40 * time.Millisecond
 
 func (l *load) work(ctx context.Context, rng *rand.Rand, i int) {
 	t := l.tenants[i%len(l.tenants)]
+	think := func() bool { return pass(ctx, time.Duration(rng.Int64N(int64(pace)))) }
 	for ctx.Err() == nil {
 		o := l.next(rng, t)
 		o.worker, o.tenant = i, t
-		if keyed && strings.Contains(o.kind, ".") {
+		if strings.Contains(o.kind, ".") && rng.IntN(2) == 0 {
 			o.key = fmt.Sprintf("%x-%x", rng.Uint64(), rng.Uint64())
 		}
-		for l.send(rng, o) && rng.IntN(2) == 0 && pass(ctx, time.Duration(rng.Int64N(int64(pace)))) {
-			// No answer in time: the client asks again, at another door.
-			if !keyed {
-				again := *o
-				again.unsure = false
-				o = &again
-			}
+		for l.send(rng, o) && rng.IntN(2) == 0 && think() {
+			// No answer in time: the client asks again, at another door. Without
+			// a key that is a new request.
+			o = o.again()
 		}
-		pass(ctx, time.Duration(rng.Int64N(int64(pace))))
+		if o.key != "" && o.task != "" && rng.IntN(6) == 0 && think() {
+			l.repeat(rng, o)
+		}
+		think()
 	}
+}
+
+func (o *op) again() *op {
+	n := *o
+	n.unsure, n.task = false, ""
+	if n.key == "" {
+		n.chain = 0
+	}
+	return &n
+}
+
+// repeat sends a request again that was accepted under its key, and holds that
+// it is answered again and not done again.
+func (l *load) repeat(rng *rand.Rand, o *op) {
+	method, path, body := o.request()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	status, answer := l.ask(ctx, rng, o, method, path, body)
+	if status == 0 || status >= 500 {
+		return
+	}
+	var task api.Task
+	if err := json.Unmarshal(answer, &task); err != nil || status != http.StatusCreated || task.TaskID != o.task {
+		l.c.fail("%s was accepted under a key as task %s, and its repeat is answered %d %s", o.kind, o.task, status, answer)
+	}
+	l.repeats.Add(1)
 }
 
 var sizes = []int{50, 100, 200, 500}
@@ -165,7 +195,7 @@ func (l *load) pick(rng *rand.Rand, t *tenant) (string, view) {
 }
 
 // send sends a request once, writes down what came of it, and reports whether
-// its outcome is unsure. A request that is sent again under its key is one.
+// its outcome is unsure.
 func (l *load) send(rng *rand.Rand, o *op) (unsure bool) {
 	limit := 2 * time.Second
 	switch {
@@ -176,15 +206,15 @@ func (l *load) send(rng *rand.Rand, o *op) (unsure bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	again := o.unsure
-	if !again {
-		o.began = time.Now()
+	o.began = time.Now()
+	if o.chain == 0 {
+		o.chain, o.first = l.chains.Add(1), o.began
 	}
 	method, path, body := o.request()
 	status, answer := l.ask(ctx, rng, o, method, path, body)
 	o.ended, o.status = time.Now(), status
 	o.unsure = status == 0 || status >= 500
-	l.note(o, answer, again && keyed)
+	l.note(o, answer)
 	return o.unsure
 }
 
@@ -261,7 +291,7 @@ func (l *load) ask(ctx context.Context, rng *rand.Rand, o *op, method, path stri
 }
 
 // note reads an answer into the history.
-func (l *load) note(o *op, answer []byte, again bool) {
+func (l *load) note(o *op, answer []byte) {
 	var refused struct{ Reason string }
 	var task api.Task
 	var one api.Volume
@@ -284,9 +314,7 @@ func (l *load) note(o *op, answer []byte, again bool) {
 	o.reason, o.task, o.seen = refused.Reason, task.TaskID, map[string]view{}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !again {
-		l.ops = append(l.ops, o)
-	}
+	l.ops = append(l.ops, o)
 	for _, v := range list {
 		at := view{size: int(v.Size)}
 		if v.DeviceID != nil {
@@ -313,12 +341,17 @@ func (l *load) note(o *op, answer []byte, again bool) {
 	}
 }
 
-// accept sends a request that has to be accepted, and returns its task.
+// accept sends a request that has to be accepted, under a key and again for as
+// long as the server asks for patience.
 func (l *load) accept(rng *rand.Rand, o op) *op {
-	o.tenant = l.c.world.tenants[4]
-	l.send(rng, &o)
-	if o.task == "" {
-		l.c.fail("%s of volume %q on device %d was answered %d %s", o.kind, o.volume, o.device, o.status, o.reason)
+	o.tenant, o.key = l.c.world.tenants[4], fmt.Sprintf("%x-%x", rng.Uint64(), rng.Uint64())
+	sent := &o
+	for began := time.Now(); l.send(rng, sent) && time.Since(began) < patience; l.repeats.Add(1) {
+		pass(context.Background(), upTo(rng, 0, time.Second))
+		sent = sent.again()
 	}
-	return &o
+	if sent.task == "" {
+		l.c.fail("%s of volume %q on device %d was answered %d %s", o.kind, o.volume, o.device, sent.status, sent.reason)
+	}
+	return sent
 }

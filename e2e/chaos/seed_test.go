@@ -36,20 +36,21 @@ func TestSeeds(t *testing.T) {
 
 // summary tells what the seeds did, so that a suite that injects nothing shows.
 type summary struct {
-	seeds, requests, accepted, unsure, refused, tasks, failed, again, fenced, calls, starts, steps, undecided int
-	started, settled, checked                                                                                 time.Duration
+	seeds, requests, repeats, accepted, unsure, refused, tasks, failed, again, fenced, calls, starts, steps, undecided int
+	started, settled, checked                                                                                          time.Duration
 }
 
 func (s summary) String() string {
-	return fmt.Sprintf("%d seeds: %d requests (%d accepted, %d refused, %d unsure), %d tasks (%d failed, %d run more than once), "+
+	return fmt.Sprintf("%d seeds: %d requests (%d accepted, %d refused, %d unsure), %d repeats of accepted ones, %d tasks (%d failed, %d run more than once), "+
 		"%d host calls (%d fenced off), %d starts of servers, %d steps checked (%d volumes undecided), started in %v, settled after %v, checked in %v",
-		s.seeds, s.requests, s.accepted, s.refused, s.unsure, s.tasks, s.failed, s.again, s.calls, s.fenced, s.starts, s.steps, s.undecided,
+		s.seeds, s.requests, s.accepted, s.refused, s.unsure, s.repeats, s.tasks, s.failed, s.again, s.calls, s.fenced, s.starts, s.steps, s.undecided,
 		s.started.Round(time.Millisecond), s.settled.Round(time.Millisecond), s.checked.Round(time.Millisecond))
 }
 
 func (s *summary) add(o summary) {
 	s.seeds += o.seeds
 	s.requests += o.requests
+	s.repeats += o.repeats
 	s.accepted += o.accepted
 	s.unsure += o.unsure
 	s.refused += o.refused
@@ -97,7 +98,7 @@ func runSeed(t *testing.T, seed int64) (s summary) {
 }
 
 func (s *summary) count(k *checker) {
-	s.seeds = 1
+	s.seeds, s.repeats = 1, int(k.load.repeats.Load())
 	s.steps, s.undecided, s.tasks, s.requests = k.steps, k.undecided, len(k.tasks), len(k.load.ops)
 	for _, o := range k.load.ops {
 		switch {
