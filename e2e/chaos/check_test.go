@@ -71,8 +71,9 @@ func (k *checker) read() {
 			&r.size, &r.monthly, &r.created, &r.attempt, &r.completed}
 	}, `SELECT t.seq, t.id, t.kind, coalesce(t.volume_id, ''), t.lane, coalesce(t.iso_id, ''), t.state, t.reason, t.error, coalesce(t.owner, ''),
 			t.facility_code, t.client_id, coalesce(t.device_id, 0), coalesce((t.args->>'size')::bigint, 0), coalesce((t.args->>'monthlyCents')::bigint, 0),
-			t.created_at, t.attempt, coalesce((SELECT max(e.at) FROM event e WHERE e.task_id = t.id AND e.state = 'Completed'), 0)
-		FROM task t WHERE t.client_id IS NOT NULL ORDER BY t.seq`)
+			t.created_at, t.attempt, coalesce(e.at, 0)
+		FROM task t LEFT JOIN (SELECT task_id, max(at) AS at FROM event WHERE state = 'Completed' GROUP BY task_id) e ON e.task_id = t.id
+		WHERE t.client_id IS NOT NULL ORDER BY t.seq`)
 	type named struct {
 		id string
 		volume
