@@ -3,6 +3,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -42,6 +43,10 @@ type Options struct {
 	Now func() time.Time
 	// Drivers wraps how facilities find their storage and guests.
 	Drivers func(*Drivers)
+	// Lease is how long a silent node keeps its tasks, the same on all nodes of
+	// an installation; 0: node.Lease. Only tests have a reason to set it: what
+	// the database may keep a node waiting for is cut to fit the default.
+	Lease time.Duration
 }
 
 // Server is a running server.
@@ -81,6 +86,7 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err 
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
+	opt.Lease = cmp.Or(opt.Lease, node.Lease)
 	s := &Server{
 		cfg: cfg, boot: newID(), log: opt.Log, failed: make(chan error, 2), stopping: make(chan struct{}), metrics: httpapi.NewMetrics(opt.Version),
 	}
@@ -106,7 +112,7 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err 
 	if s.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	if err := s.join(ctx, opt.Version); err != nil {
+	if err := s.join(ctx, opt); err != nil {
 		return nil, err
 	}
 	if cfg.Role != config.RoleAPI {
@@ -141,7 +147,7 @@ const houseWorkers = 4
 // wire makes the services of all domains and the engine that runs their tasks.
 func (s *Server) wire(opt Options) {
 	s.engine = task.NewEngine(s.db.Tasks().In(s.cfg.Facilities...), task.Config{
-		Node: s.cfg.NodeName(), Boot: s.boot, Log: s.log, Lease: node.Lease,
+		Node: s.cfg.NodeName(), Boot: s.boot, Log: s.log, Lease: opt.Lease,
 		Workers:    map[task.Queue]int{task.Quick: s.cfg.TaskWorkers, task.Imports: s.cfg.ImportWorkers, task.Housework: houseWorkers},
 		Facilities: s.facilities,
 		Observe:    func(k task.Kind, result string, took time.Duration) { s.metrics.ObserveTask(string(k), result, took) },
@@ -189,20 +195,20 @@ func (s *Server) facilities(ctx context.Context) ([]string, error) {
 
 // join puts this server on the list of nodes. Its name is its own, since a
 // task leased to the name counts as this server's.
-func (s *Server) join(ctx context.Context, version string) error {
+func (s *Server) join(ctx context.Context, opt Options) error {
 	instance, err := instanceID(filepath.Join(s.cfg.DataDir, "node.id"))
 	if err != nil {
 		return fmt.Errorf("read the data folder's id: %w", err)
 	}
 	self := node.Node{
-		Name: s.cfg.NodeName(), Instance: instance, Boot: s.boot, Role: node.Role(s.cfg.Role), Facilities: s.cfg.Facilities, Version: version,
+		Name: s.cfg.NodeName(), Instance: instance, Boot: s.boot, Role: node.Role(s.cfg.Role), Facilities: s.cfg.Facilities, Version: opt.Version,
 	}
 	if s.cfg.Role != config.RoleWorker {
 		self.URL = s.URL()
 	}
 	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.nodes = stop
-	s.left, err = (&node.Registry{Store: s.db.Nodes(), Self: self, Log: s.log}).Start(beating)
+	s.left, err = (&node.Registry{Store: s.db.Nodes(), Self: self, Lease: opt.Lease, Log: s.log}).Start(beating)
 	return err
 }
 

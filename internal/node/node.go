@@ -4,6 +4,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -68,13 +69,14 @@ const Lease = 15 * time.Second
 type Registry struct {
 	Store Store
 	Self  Node
+	Lease time.Duration // 0: Lease
 	Log   *slog.Logger
 }
 
 // Start joins, and beats until ctx ends; then it leaves. The channel closes
 // once that is done.
 func (r *Registry) Start(ctx context.Context) (<-chan struct{}, error) {
-	if err := r.Store.Join(ctx, r.Self, Lease); err != nil {
+	if err := r.Store.Join(ctx, r.Self, r.lease()); err != nil {
 		return nil, err
 	}
 	done := make(chan struct{})
@@ -90,8 +92,10 @@ func (r *Registry) Start(ctx context.Context) (<-chan struct{}, error) {
 	return done, nil
 }
 
+func (r *Registry) lease() time.Duration { return cmp.Or(r.Lease, Lease) }
+
 func (r *Registry) beat(ctx context.Context) {
-	tick := time.NewTicker(Lease / 3)
+	tick := time.NewTicker(r.lease() / 3)
 	defer tick.Stop()
 	for {
 		select {

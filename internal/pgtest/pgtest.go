@@ -51,6 +51,9 @@ func Need(t testing.TB) {
 		"PostgreSQL is not installed (Debian: apt-get install postgresql), nor does "+Env+" name a server")
 }
 
+// Installed reports whether Start finds PostgreSQL on this machine.
+func Installed() bool { return binary("postgres") != "" }
+
 // New makes an empty database, gone after the test, and returns its address.
 func New(t testing.TB) string {
 	t.Helper()
