@@ -23,7 +23,7 @@ import (
 // A history takes a database of its own, so there are fewer than rapid would
 // make; -rapid.checks still says how many.
 func init() {
-	if err := flag.Set("rapid.checks", strconv.Itoa(testneed.Rounds(2, 20))); err != nil {
+	if err := flag.Set("rapid.checks", strconv.Itoa(testneed.Rounds(2, 5))); err != nil {
 		panic(err)
 	}
 }

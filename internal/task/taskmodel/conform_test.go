@@ -24,7 +24,7 @@ const lease = 15 * time.Second
 // step, must be the model's. Transactions are whole here, as SQLite has them.
 func TestConform(t *testing.T) {
 	t.Parallel()
-	walks := testneed.Rounds(15, 60)
+	walks := testneed.Rounds(10, 30)
 	if testing.Short() {
 		walks = 5
 	}
