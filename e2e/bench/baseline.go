@@ -33,8 +33,8 @@ type bare struct {
 	took time.Duration // from the start of the process until it said where it listens
 }
 
-// bare starts a baseline: "rows" on a database, or "fixed" with a file that is
-// the answer.
+// bare starts a baseline: "rows" on a SQLite database, "pgrows" on one of
+// PostgreSQL, or "fixed" with a file that is the answer.
 func (b *bench) bare(kind, path string) (*bare, error) {
 	p := &bare{cmd: exec.CommandContext(b.ctx, b.self, "baseline", kind, path)}
 	p.cmd.Stderr = os.Stderr
@@ -68,13 +68,15 @@ func (p *bare) request(path string) []byte {
 // baseline is the program of such a process. It serves until its input ends.
 func baseline(ctx context.Context, args []string) error {
 	if len(args) != 2 {
-		return errors.New("usage: bench baseline rows|fixed PATH")
+		return errors.New("usage: bench baseline rows|pgrows|fixed WHERE")
 	}
 	var h http.Handler
 	var err error
 	switch args[0] {
 	case "rows":
 		h, err = rowsHandler(args[1])
+	case "pgrows":
+		h, err = pgHandler(args[1])
 	case "fixed":
 		h, err = fixedHandler(args[1])
 	default:

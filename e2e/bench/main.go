@@ -52,6 +52,9 @@ var figures = []struct {
 	{"import", (*bench).imports},
 	{"memory", (*bench).memory},
 	{"start", (*bench).start},
+	{"postgres", (*bench).pgReads},
+	{"engine", (*bench).engines},
+	{"scale", (*bench).scale},
 }
 
 func main() {
@@ -144,7 +147,10 @@ func (b *bench) measure(chosen []string) error {
 		}
 		for _, r := range rows {
 			met := "no"
-			if r.met {
+			switch {
+			case r.target == "":
+				met = ""
+			case r.met:
 				met = "yes"
 			}
 			fmt.Fprintf(b.out, "| %s | %s | %s | %s | %s | %s |\n", r.figure, r.ours, r.baseline, r.ratio, r.target, met)

@@ -9,7 +9,7 @@ import (
 // memory measures resident memory: idle, serving the list, importing. The
 // baseline is the bare handler; for the import it is the idle server.
 func (b *bench) memory() (_ []row, err error) {
-	s, rows, err := b.readers()
+	s, rows, err := b.readers("rows", "")
 	if err != nil {
 		return nil, err
 	}

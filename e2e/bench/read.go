@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -33,7 +34,7 @@ func (b *bench) get() ([]row, error) {
 // reads compares a GET with the handler that only reads the rows and with the
 // one that answers the same bytes without looking.
 func (b *bench) reads(what string, path, barePath string, target, stretch float64) (_ []row, err error) {
-	s, rows, err := b.readers()
+	s, rows, err := b.readers("rows", "")
 	if err != nil {
 		return nil, err
 	}
@@ -96,14 +97,14 @@ func show(s []sample) string {
 	return fmt.Sprintf("%.0f/s, %.0f us CPU", median(rates(s)), median(cpus(s)))
 }
 
-// readers starts a server that has the measured device, and the bare handler on
-// the same database.
-func (b *bench) readers() (*server, *bare, error) {
+// readers starts a server that has the measured device, and the bare handler
+// on the same database; "" is the server's own.
+func (b *bench) readers(kind, address string, args ...string) (*server, *bare, error) {
 	dir, err := b.sub("read")
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := b.serve(dir)
+	s, err := b.serve(dir, args...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -113,7 +114,7 @@ func (b *bench) readers() (*server, *bare, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, s.stop())
 	}
-	rows, err := b.bare("rows", database(dir))
+	rows, err := b.bare(kind, cmp.Or(address, database(dir)))
 	if err != nil {
 		return nil, nil, errors.Join(err, s.stop())
 	}

@@ -26,6 +26,7 @@ import (
 type Server struct {
 	dir  string
 	port int
+	with []string            // further settings
 	cred *syscall.Credential // PostgreSQL does not run as root
 
 	mu     sync.Mutex
@@ -34,9 +35,10 @@ type Server struct {
 	exited chan struct{}
 }
 
-// Start makes a cluster in the folder, which is not there yet, and starts it.
-func Start(dir string) (*Server, error) {
-	s := &Server{dir: dir}
+// Start makes a cluster in the folder, which is not there yet, and starts it
+// with further settings, NAME=VALUE.
+func Start(dir string, settings ...string) (*Server, error) {
+	s := &Server{dir: dir, with: settings}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, err
 	}
@@ -100,6 +102,9 @@ func (s *Server) Up() error {
 	cmd := exec.Command(binary("postgres"), "-D", s.dir, "-p", strconv.Itoa(s.port), "-k", s.dir,
 		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=300", "-c", "shared_buffers=64MB",
 		"-c", "log_min_messages=fatal", "-c", "deadlock_timeout=200ms")
+	for _, setting := range s.with {
+		cmd.Args = append(cmd.Args, "-c", setting)
+	}
 	cmd.Stderr, cmd.Dir = s.log, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.cred, Pdeathsig: syscall.SIGQUIT, Setpgid: true}
 	started := make(chan error, 1)
