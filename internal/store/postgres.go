@@ -58,7 +58,7 @@ func openPostgres(ctx context.Context, db *DB, address string) (*postgres, error
 	}
 	if err := p.setClock(ctx); err != nil {
 		p.pool.Close()
-		return nil, fmt.Errorf("open database: %w", translate(err))
+		return nil, fmt.Errorf("open database: %w", err)
 	}
 	p.news = startNews(p, cfg.ConnConfig)
 	return p, nil
@@ -127,11 +127,11 @@ func withMigrations(ctx context.Context, address string, fn func(context.Context
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	conn, err := pool.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("open database: %w", translate(err))
+		return fmt.Errorf("open database: %w", err) // says where and why, and no password
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, int64(migrateLock)); err != nil {
-		return fmt.Errorf("lock schema: %w", translate(err))
+		return fmt.Errorf("lock schema: %w", err)
 	}
 	err = fn(ctx, pool)
 	if _, uerr := conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, int64(migrateLock)); uerr != nil {

@@ -61,6 +61,7 @@ func strays(t testing.TB, dir string, d *Driver) []string {
 	t.Helper()
 	files := content(t, dir)
 	delete(files, "lock")
+	delete(files, "storage.id")
 	all, err := d.InspectAll(context.Background())
 	ok(t, err)
 	for _, v := range all.Volumes {
