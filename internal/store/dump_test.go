@@ -80,7 +80,7 @@ func rawDB(t testing.TB, address string) *sql.DB {
 // are not handed out twice.
 func TestExportRoundTrip(t *testing.T) {
 	pgtest.Need(t)
-	for range testneed.Rounds(1, 8) {
+	for range testneed.Rounds(1, 3) {
 		seed := rand.Uint64()
 		first := newFile(t)
 		fill(t, first, rand.New(rand.NewPCG(seed, 0)))

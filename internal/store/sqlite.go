@@ -36,7 +36,7 @@ var pragmas = []string{"journal_mode(WAL)", "busy_timeout(10000)", "synchronous(
 // through memory: a third less time for a list, and no more of it among a
 // million rows. Only reading is so: a disk that fails under a write is an
 // error, under a mapped page it ends the process.
-const readPragmas = "_pragma=query_only(1)&_pragma=mmap_size(1073741824)"
+const readPragmas = "_pragma=query_only(1)&_pragma=mmap_size(2147418112)"
 
 // openSQLite opens the database at path, and makes it if it is not there.
 func openSQLite(ctx context.Context, db *DB, path string) (*lite, error) {
