@@ -24,8 +24,8 @@ var worlds = []struct {
 	{1, Model{Tasks: 2, Nodes: 2, Faults: Budget{Kills: 1, Pauses: 1, Cuts: 1, Losses: 1, All: 2}}},
 	{1, Model{Tasks: 3, Nodes: 2, Faults: anyFault(1, 0)}},
 	{1000, Model{Tasks: 2, Nodes: 2, Faults: anyFault(2, 0)}},
-	{100, Model{Tasks: 3, Nodes: 2, Faults: anyFault(1, 1)}},
-	{100, Model{Tasks: 1, Nodes: 3, Faults: anyFault(3, 1)}},
+	{500, Model{Tasks: 3, Nodes: 2, Faults: anyFault(1, 1)}},
+	{500, Model{Tasks: 1, Nodes: 3, Faults: anyFault(3, 1)}},
 	{1000, Model{Tasks: 3, Nodes: 2, Faults: Budget{Kills: 1, Pauses: 1, All: 2}}},
 	{1000, Model{Tasks: 4, Nodes: 2, Faults: Budget{Kills: 1, Pauses: 1, All: 1}}},
 }
