@@ -142,7 +142,7 @@ func scan(row interface{ Scan(...any) error }) (v volume, err error) {
 
 // openRows opens a database with the server's settings.
 func openRows(path string, readers int) (*sql.DB, error) {
-	v := url.Values{"_pragma": {"journal_mode(WAL)", "busy_timeout(10000)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)", "mmap_size(2147418112)"}}
+	v := url.Values{"_pragma": {"journal_mode(WAL)", "busy_timeout(10000)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)"}}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()+"?"+v.Encode())
 	if err != nil {
 		return nil, err

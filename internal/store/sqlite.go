@@ -32,12 +32,6 @@ type lite struct {
 // synchronous FULL: a commit that was acknowledged survives power loss.
 var pragmas = []string{"journal_mode(WAL)", "busy_timeout(10000)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)"}
 
-// readPragmas are those of the reading connections besides. They read the file
-// through memory: a third less time for a list, and no more of it among a
-// million rows. Only reading is so: a disk that fails under a write is an
-// error, under a mapped page it ends the process.
-const readPragmas = "_pragma=query_only(1)&_pragma=mmap_size(2147418112)"
-
 // openSQLite opens the database at path, and makes it if it is not there.
 func openSQLite(ctx context.Context, db *DB, path string) (*lite, error) {
 	l := &lite{
@@ -55,7 +49,7 @@ func openSQLite(ctx context.Context, db *DB, path string) (*lite, error) {
 	if _, err := migrate(ctx, "sqlite", l.pool); err != nil {
 		return nil, errors.Join(err, l.pool.Close())
 	}
-	if l.read, err = sql.Open("sqlite", dsn(path, readPragmas)); err != nil {
+	if l.read, err = sql.Open("sqlite", dsn(path, "_pragma=query_only(1)")); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), l.pool.Close())
 	}
 	l.read.SetMaxOpenConns(8)
