@@ -166,6 +166,19 @@ func rowsHandler(path string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	return volumeReader{
+		list: func(ctx context.Context, device int64) ([]volume, error) { return readList(ctx, list, device) },
+		get:  func(ctx context.Context, id string) (volume, error) { return scan(get.QueryRowContext(ctx, id)) },
+	}.handler(), nil
+}
+
+// volumeReader is the two reads that a baseline serves, of either database.
+type volumeReader struct {
+	list func(ctx context.Context, device int64) ([]volume, error)
+	get  func(ctx context.Context, id string) (volume, error)
+}
+
+func (v volumeReader) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /list", func(w http.ResponseWriter, r *http.Request) {
 		device, err := strconv.ParseInt(r.URL.Query().Get("deviceId"), 10, 64)
@@ -173,14 +186,14 @@ func rowsHandler(path string) (http.Handler, error) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		out, err := readList(r.Context(), list, device)
+		out, err := v.list(r.Context(), device)
 		reply(w, out, err)
 	})
 	mux.HandleFunc("GET /get/{id}", func(w http.ResponseWriter, r *http.Request) {
-		v, err := scan(get.QueryRowContext(r.Context(), r.PathValue("id")))
-		reply(w, v, err)
+		out, err := v.get(r.Context(), r.PathValue("id"))
+		reply(w, out, err)
 	})
-	return mux, nil
+	return mux
 }
 
 func readList(ctx context.Context, list *sql.Stmt, device int64) ([]volume, error) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
-	"strconv"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -85,21 +84,10 @@ func pgHandler(address string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /list", func(w http.ResponseWriter, r *http.Request) {
-		device, err := strconv.ParseInt(r.URL.Query().Get("deviceId"), 10, 64)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		out, err := pgList(r.Context(), pool, device)
-		reply(w, out, err)
-	})
-	mux.HandleFunc("GET /get/{id}", func(w http.ResponseWriter, r *http.Request) {
-		v, err := scan(pool.QueryRow(r.Context(), getQuery, r.PathValue("id")))
-		reply(w, v, err)
-	})
-	return mux, nil
+	return volumeReader{
+		list: func(ctx context.Context, device int64) ([]volume, error) { return pgList(ctx, pool, device) },
+		get:  func(ctx context.Context, id string) (volume, error) { return scan(pool.QueryRow(ctx, getQuery, id)) },
+	}.handler(), nil
 }
 
 func pgList(ctx context.Context, pool *pgxpool.Pool, device int64) ([]volume, error) {

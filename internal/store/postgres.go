@@ -64,11 +64,21 @@ func openPostgres(ctx context.Context, db *DB, address string) (*postgres, error
 	return p, nil
 }
 
-// poolConfig reads the address. What it says itself holds.
-func poolConfig(address string) (*pgxpool.Config, error) {
+// parsePostgres reads the address, which an error must not quote: it may hold a
+// password. What belongs to the pool is not in its ConnConfig.
+func parsePostgres(address string) (*pgxpool.Config, error) {
 	cfg, err := pgxpool.ParseConfig(address)
 	if err != nil {
-		return nil, errors.New("the address of the database is not of the form postgres://USER:PASSWORD@HOST:PORT/NAME") // err may quote it
+		return nil, errors.New("the address of the database is not of the form postgres://USER:PASSWORD@HOST:PORT/NAME")
+	}
+	return cfg, nil
+}
+
+// poolConfig reads the address. What it says itself holds.
+func poolConfig(address string) (*pgxpool.Config, error) {
+	cfg, err := parsePostgres(address)
+	if err != nil {
+		return nil, err
 	}
 	c := cfg.ConnConfig
 	if c.ConnectTimeout == 0 {
@@ -105,17 +115,12 @@ func migratePostgres(ctx context.Context, address string) error {
 
 // plainPostgres opens the database without the limits of ordinary work.
 func plainPostgres(address string) (*sql.DB, error) {
-	cfg, err := pgx.ParseConfig(address)
+	cfg, err := parsePostgres(address)
 	if err != nil {
-		return nil, errors.New("the address of the database is not of the form postgres://USER:PASSWORD@HOST:PORT/NAME")
+		return nil, err
 	}
-	for name := range cfg.RuntimeParams {
-		if name == "pool_max_conns" || name == "pool_min_conns" {
-			delete(cfg.RuntimeParams, name)
-		}
-	}
-	cfg.ConnectTimeout = connectPatience
-	return stdlib.OpenDB(*cfg), nil
+	cfg.ConnConfig.ConnectTimeout = connectPatience
+	return stdlib.OpenDB(*cfg.ConnConfig), nil
 }
 
 // withMigrations runs fn with the schema to itself.
