@@ -172,9 +172,10 @@ func TestSpoiled(t *testing.T) {
 	}
 }
 
-// wander does a few random things to other volumes.
+// wander does a few random things to other volumes. A device that has one already
+// takes three more, and a harm may need a place.
 func (w *inhabited) wander(t *rapid.T) {
-	for range rapid.IntRange(0, 4).Draw(t, "volumes") {
+	for range rapid.IntRange(0, worldtest.MaxVolumes-2).Draw(t, "volumes") {
 		at := rapid.SampledFrom([]int64{1001, 1003, 2001}).Draw(t, "device")
 		size := rapid.SampledFrom([]int{50, 100, 200}).Draw(t, "size")
 		v := w.done(w.Volumes.Create(ctx, everyone, at, size)).VolumeID
