@@ -32,7 +32,7 @@ func (d *Driver) EnsureAttached(ctx context.Context, ref, volumeID string) error
 }
 
 func (d *Driver) checkAttach(g *record, volumeID string) error {
-	_, there, err := fileLen(d.volumes.file(volumeFile(volumeID)))
+	_, there, err := d.volumeLen(volumeID)
 	switch {
 	case err != nil:
 		return err

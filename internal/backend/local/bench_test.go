@@ -3,6 +3,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -109,14 +110,15 @@ func largeFolder(b *testing.B) string {
 	dir := b.TempDir()
 	ok(b, open(b, dir).Close())
 	for i := range 1000 {
-		g := &record{Format: recordFormat, Ref: fmt.Sprintf("vm-%d", i)}
+		g := &record{Ref: fmt.Sprintf("vm-%d", i)}
 		for n := range 100 {
 			id := fmt.Sprintf("v-%06d", i*100+n)
 			g.Volumes = append(g.Volumes, id)
-			ok(b, os.WriteFile(filepath.Join(dir, "volumes", id+".raw"), nil, 0o600))
+			ok(b, os.WriteFile(filepath.Join(dir, "volumes", id+".raw"), []byte{0}, 0o600))
 		}
-		text, err := g.encode()
+		text, err := encodeSlot(g, 1)
 		ok(b, err)
+		text = bytes.Repeat(padded(text, slotSize(len(text))), 2)
 		ok(b, os.WriteFile(filepath.Join(dir, "vms", g.Ref+".json"), text, 0o600))
 	}
 	return dir

@@ -20,29 +20,38 @@ func (d *Driver) step(step, name string) error {
 	return d.onStep(step, name)
 }
 
-// stage makes a file in tmp/ that will be called name. fill writes it; then it
-// is fsynced. It returns the path for publish. On an error nothing is left.
-func (d *Driver) stage(name string, fill func(*os.File) error) (temp string, err error) {
+// create makes a file in tmp/ that will be called name, and fills it. The caller
+// closes it. On an error nothing is left.
+func (d *Driver) create(name string, fill func(*os.File) error) (temp string, f *os.File, err error) {
 	temp = filepath.Join(d.tmp, name+"."+strconv.FormatUint(d.tempSeq.Add(1), 36))
 	if err := d.step("create", name); err != nil {
-		return "", err
+		return "", nil, err
 	}
-	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err = os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temp)
-		}
-	}()
 	if err = d.step("write", name); err == nil {
 		err = fill(f)
 	}
-	if err == nil {
-		err = d.syncFile(f, name)
+	if err != nil {
+		_ = os.Remove(temp)
+		return "", nil, errors.Join(err, f.Close())
 	}
-	return temp, errors.Join(err, f.Close())
+	return temp, f, nil
+}
+
+// stage is create, and the file is on the disk and closed then. It returns the
+// path for publish.
+func (d *Driver) stage(name string, fill func(*os.File) error) (temp string, err error) {
+	temp, f, err := d.create(name, fill)
+	if err != nil {
+		return "", err
+	}
+	if err = errors.Join(d.syncFile(f, name), f.Close()); err != nil {
+		_ = os.Remove(temp)
+	}
+	return temp, err
 }
 
 // publish gives the file at temp the name to. The caller makes that durable

@@ -18,14 +18,23 @@
 // and Open never has to look through volumes/, however many are there.
 // Concurrent calls share the fsync of a folder (see folder.sync).
 //
-// One small file per guest was chosen over a journal for all of them. A journal
-// saves one fsync of four on the path "create a volume and attach it", and
-// costs replay, compaction and a rule for torn records. One file per guest is
-// read and repaired with a text editor, and a damaged one names its guest.
+// A new volume is nothing but its length, so it is renamed first and both fsyncs
+// run side by side, which costs the time of one. What a power cut may leave then
+// is an empty file with the volume's name, from a call that never returned; it
+// counts as no volume and the next call fills it in.
+//
+// One small file per guest was chosen over a journal for all of them, which
+// would need replay, compaction and a rule for torn records. The file has room
+// for the guest twice: a change overwrites the older of the two and is fsynced,
+// so that there is one wait and always one that is whole (see slot). A damaged
+// file names its guest. To repair it by hand, put the guest in its place as
+//
+//	{"format":1,"ref":"vm-1","vcpu":1,"memoryMB":1024,"running":true,
+//	 "volumes":["a","b"],"iso":"","trayLocked":false,"holds":[]}
 //
 // # What is in memory
 //
 // The guests, and which guest has which volume and image, are read at Open.
 // What memory says is what a reader of the folder would see, at any moment:
-// it changes right after the rename and under the same lock.
+// it changes right after the file and under the same lock.
 package local

@@ -250,7 +250,7 @@ func (d *Driver) InspectVolume(ctx context.Context, volumeID string) (backend.Vo
 		return backend.VolumeView{}, err
 	}
 	defer leave()
-	bytes, there, err := fileLen(d.volumes.file(volumeFile(volumeID)))
+	bytes, there, err := d.volumeLen(volumeID)
 	switch {
 	case err != nil:
 		return backend.VolumeView{}, ioError("look at volume "+volumeID, err)
@@ -270,7 +270,7 @@ func (d *Driver) InspectAll(ctx context.Context) (backend.View, error) {
 	defer leave()
 	var all backend.View
 	err = d.volumes.each(ctx, ".raw", func(id string, bytes int64) {
-		if backend.ValidID(id) {
+		if backend.ValidID(id) && bytes > 0 { // as volumeLen has it
 			all.Volumes = append(all.Volumes, backend.VolumeView{ID: id, Bytes: bytes, Ref: d.holder(id)})
 		}
 	})

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -14,7 +15,9 @@ import (
 // for the guest.
 type vm struct {
 	writing sync.Mutex
-	unsure  bool // a rename that is perhaps not on the disk; guarded by writing
+	change  uint64 // the number of the last one in the file; guarded by writing
+	slot    int    // bytes of a slot of the file; 0 is a file without; guarded by writing
+	unsure  bool   // what the file has is perhaps not on the disk; guarded by writing
 
 	state   *record       // guarded by Driver.mu
 	changed chan struct{} // closed and replaced with state; guarded by Driver.mu
@@ -58,34 +61,35 @@ func (d *Driver) loadGuests() error {
 		return err
 	}
 	for _, ref := range refs {
-		g, err := d.loadGuest(ref)
+		s, err := d.loadGuest(ref)
 		if err != nil {
 			return fmt.Errorf("guest %s: %w", ref, err)
 		}
-		d.adopt(&vm{}, g)
+		// What a killed process wrote last may not be on the disk.
+		d.adopt(&vm{change: s.change, slot: s.size, unsure: true}, s.guest)
 	}
 	return nil
 }
 
-func (d *Driver) loadGuest(ref string) (*record, error) {
+func (d *Driver) loadGuest(ref string) (stored, error) {
 	f, err := os.Open(d.vms.file(recordFile(ref)))
 	if err != nil {
-		return nil, err
+		return stored{}, err
 	}
 	defer f.Close()
-	g, err := decodeRecord(f)
+	s, err := decodeGuest(f)
 	if err != nil {
-		return nil, err
+		return stored{}, err
 	}
-	if g.Ref != ref {
-		return nil, fmt.Errorf("the file is about the guest %q", g.Ref)
+	if s.guest.Ref != ref {
+		return stored{}, fmt.Errorf("the file is about the guest %q", s.guest.Ref)
 	}
-	for _, id := range g.Volumes {
+	for _, id := range s.guest.Volumes {
 		if other := d.volumeAt[id]; other != "" {
-			return nil, fmt.Errorf("volume %s is also connected to the guest %s", id, other)
+			return stored{}, fmt.Errorf("volume %s is also connected to the guest %s", id, other)
 		}
 	}
-	return g, nil
+	return s, nil
 }
 
 // adopt makes g the state of v, and keeps the lists of uses in step with it.
@@ -123,37 +127,69 @@ func (d *Driver) adopt(v *vm, g *record) {
 
 // update changes a guest and returns once that is durable. On an error the
 // guest is as it was, in memory and on disk; only where the last fsync failed
-// it is changed in both, and the next update repeats the fsync.
+// it is changed in both, and the next update makes it durable first.
 func (d *Driver) update(ctx context.Context, v *vm, change func(*record)) error {
 	v.writing.Lock()
 	defer v.writing.Unlock()
 	old, _ := d.read(v)
 	next := old.clone()
 	change(next)
-	if !next.equal(old) {
-		if err := d.save(ctx, v, next); err != nil {
-			return ioError("save guest "+next.Ref, err)
-		}
-	} else if !v.unsure {
+	if !v.unsure && next.equal(old) {
 		return nil
 	}
-	if err := d.vms.sync(); err != nil {
-		return ioError("save guest "+next.Ref, err)
+	return ioError("save guest "+next.Ref, d.save(ctx, v, next))
+}
+
+// save puts g in the place of the guest's state, durably. It writes over the
+// older slot. Where there is none, or none that g fits into, or where the newer
+// one is perhaps not on the disk, the file is made anew. The caller holds
+// v.writing.
+func (d *Driver) save(ctx context.Context, v *vm, g *record) error {
+	text, err := encodeSlot(g, v.change+1)
+	if err != nil {
+		return err
+	}
+	if len(text) <= v.slot && !v.unsure {
+		return d.overwrite(ctx, v, g, text)
+	}
+	return d.replace(ctx, v, g, text)
+}
+
+func (d *Driver) overwrite(ctx context.Context, v *vm, g *record, text []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	name := recordFile(g.Ref)
+	f, err := os.OpenFile(d.vms.file(name), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := d.step("write", name); err != nil {
+		return err
+	}
+	v.unsure = true // how far a failed write came is not known
+	next := v.change + 1
+	if _, err := f.WriteAt(padded(text, v.slot), int64(next%2)*int64(v.slot)); err != nil {
+		return err
+	}
+	v.change = next
+	d.adopt(v, g)
+	if err := d.syncFile(f, name); err != nil {
+		return err
 	}
 	v.unsure = false
 	return nil
 }
 
-// save puts g in the place of the guest's file and state. The folder is not
-// yet fsynced then.
-func (d *Driver) save(ctx context.Context, v *vm, g *record) error {
-	b, err := g.encode()
-	if err != nil {
-		return err
+func (d *Driver) replace(ctx context.Context, v *vm, g *record, text []byte) error {
+	name, size, next := recordFile(g.Ref), slotSize(len(text)), v.change+1
+	if size > maxSlot {
+		return backend.ErrNoSlot
 	}
-	name := recordFile(g.Ref)
+	// Both slots get the same text, so that the blocks of both are there.
 	temp, err := d.stage(name, func(f *os.File) error {
-		_, err := f.Write(b)
+		_, err := f.Write(bytes.Repeat(padded(text, size), 2))
 		return err
 	})
 	if err != nil {
@@ -162,8 +198,12 @@ func (d *Driver) save(ctx context.Context, v *vm, g *record) error {
 	if err := d.publish(ctx, temp, d.vms.file(name)); err != nil {
 		return err
 	}
-	v.unsure = true
+	v.change, v.slot, v.unsure = next, size, true
 	d.adopt(v, g)
+	if err := d.vms.sync(); err != nil {
+		return err
+	}
+	v.unsure = false
 	return nil
 }
 
@@ -181,18 +221,11 @@ func (d *Driver) EnsureVM(ctx context.Context, spec backend.VM) error {
 	if v := d.guest(spec.Ref); v != nil {
 		return d.update(ctx, v, func(g *record) { g.VCPU, g.MemoryMB = spec.VCPU, spec.MemoryMB })
 	}
-	g := &record{Format: recordFormat, Ref: spec.Ref, VCPU: spec.VCPU, MemoryMB: spec.MemoryMB, Running: true}
+	g := &record{Ref: spec.Ref, VCPU: spec.VCPU, MemoryMB: spec.MemoryMB, Running: true}
 	v := &vm{}
 	v.writing.Lock()
 	defer v.writing.Unlock()
-	err = d.save(ctx, v, g)
-	if err == nil {
-		err = d.vms.sync()
-	}
-	if err == nil {
-		v.unsure = false
-	}
-	return ioError("make guest "+spec.Ref, err)
+	return ioError("make guest "+spec.Ref, d.save(ctx, v, g))
 }
 
 // Power implements backend.Driver. A simulated guest that is asked to shut down

@@ -27,23 +27,55 @@ func (d *Driver) EnsureVolume(ctx context.Context, spec backend.VolumeSpec) erro
 
 func (d *Driver) createVolume(ctx context.Context, spec backend.VolumeSpec) error {
 	name := volumeFile(spec.ID)
-	have, there, err := fileLen(d.volumes.file(name))
+	have, there, err := d.volumeLen(spec.ID)
 	switch {
 	case err != nil:
 		return err
 	case there && have != spec.Bytes:
 		return backend.ErrConflict
-	case there:
-		return d.volumes.sync() // the call that made it may have failed here
+	case !there:
+		if err := d.makeVolume(ctx, name, spec.Bytes); err != nil {
+			return err
+		}
 	}
-	temp, err := d.stage(name, func(f *os.File) error { return f.Truncate(spec.Bytes) })
+	// Where it was there, the call that made it may have failed here.
+	return d.settle(name)
+}
+
+// makeVolume gives the volume its name before anything is on the disk: see doc.go.
+func (d *Driver) makeVolume(ctx context.Context, name string, bytes int64) error {
+	temp, f, err := d.create(name, func(f *os.File) error { return f.Truncate(bytes) })
 	if err != nil {
 		return err
 	}
-	if err := d.publish(ctx, temp, d.volumes.file(name)); err != nil {
+	if err := f.Close(); err != nil {
+		_ = os.Remove(temp)
 		return err
 	}
-	return d.volumes.sync()
+	return d.publish(ctx, temp, d.volumes.file(name))
+}
+
+// settle returns once the file's length and its name are on the disk. Both are
+// asked for at once, and most filesystems write them together.
+func (d *Driver) settle(name string) error {
+	f, err := os.OpenFile(d.volumes.file(name), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := d.step("sync", name); err != nil {
+		return err
+	}
+	named := make(chan error, 1)
+	go func() { named <- d.volumes.sync() }()
+	return errors.Join(f.Sync(), <-named)
+}
+
+// volumeLen is fileLen for a volume. An empty file is what a power cut may
+// leave of one that was never finished, and counts as none.
+func (d *Driver) volumeLen(id string) (bytes int64, there bool, err error) {
+	bytes, there, err = fileLen(d.volumes.file(volumeFile(id)))
+	return bytes, there && bytes > 0, err
 }
 
 // GrowVolume implements backend.Driver. A simulated guest sees the new size at
@@ -62,7 +94,7 @@ func (d *Driver) GrowVolume(ctx context.Context, volumeID string, bytes int64) e
 
 func (d *Driver) growVolume(ctx context.Context, id string, bytes int64) error {
 	name := volumeFile(id)
-	have, there, err := fileLen(d.volumes.file(name))
+	have, there, err := d.volumeLen(id)
 	switch {
 	case err != nil:
 		return err
