@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -65,15 +66,23 @@ func (b *busy) hold(err error) {
 }
 
 func (b *busy) start(ctx context.Context, fn func(volume.Tx) error) {
+	b.call(func() error { return b.db.Volumes().Tx(ctx, fn) })
+}
+
+func (b *busy) call(fn func() error) {
 	done := make(chan error, 1)
 	b.results = append(b.results, done)
-	go func() { done <- b.db.Volumes().Tx(ctx, fn) }()
+	go func() { done <- fn() }()
 }
 
 // queue starts a transaction and waits until it is in the writer's queue.
 func (b *busy) queue(ctx context.Context, fn func(volume.Tx) error) {
+	b.enqueue(func() error { return b.db.Volumes().Tx(ctx, fn) })
+}
+
+func (b *busy) enqueue(call func() error) {
 	n := b.db.Queued()
-	b.start(ctx, fn)
+	b.call(call)
 	for b.db.Queued() == n {
 		runtime.Gosched()
 	}
@@ -417,5 +426,88 @@ func TestObserve(t *testing.T) {
 	defer mu.Unlock()
 	if heard["tx"] != 1 || heard["view"] != 1 || heard["read"] != 1 {
 		t.Errorf("heard %v", heard)
+	}
+}
+
+// TestHasty: a transaction that asks to be durable is never committed without
+// the disk, whatever stands beside it in the queue, and all are answered.
+func TestHasty(t *testing.T) {
+	t.Parallel()
+	b := newBusy(t)
+	var levels [2]map[int]int // by hasty, by level
+	levels[0], levels[1] = map[int]int{}, map[int]int{}
+	r := rand.New(rand.NewPCG(3, 4))
+	close(b.release)
+	wait := func() {
+		for _, err := range b.wait() {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		b.results = nil
+	}
+	wait()
+	for range 20 {
+		release, inside := make(chan struct{}), make(chan struct{})
+		b.call(func() error {
+			return b.db.Write(context.Background(), true, func(level int) error {
+				levels[1][level]++
+				close(inside)
+				<-release
+				return nil
+			})
+		})
+		<-inside
+		for range 10 {
+			hasty := r.IntN(2)
+			fails := r.IntN(5) == 0
+			b.enqueue(func() error {
+				err := b.db.Write(context.Background(), hasty == 1, func(level int) error {
+					levels[hasty][level]++
+					if fails {
+						return errBoom
+					}
+					return nil
+				})
+				if errors.Is(err, errBoom) == fails {
+					return nil
+				}
+				return fmt.Errorf("fails %v: %w", fails, err)
+			})
+		}
+		close(release)
+		wait()
+	}
+	if levels[0][1] > 0 || levels[0][2] == 0 || levels[1][1] == 0 {
+		t.Errorf("durable and hasty ones were committed with %v", levels)
+	}
+}
+
+// TestEventNumbersAreSkipped: after a start no number is given again that a
+// power cut may have taken back.
+func TestEventNumbersAreSkipped(t *testing.T) {
+	t.Parallel()
+	f := file{path: filepath.Join(t.TempDir(), "events.db")}
+	var last [2]int64
+	for i := range last {
+		db := f.Open(t, store.Options{})
+		if i == 0 {
+			if _, err := db.VPS().PutFacility(t.Context(), vps.Facility{Code: "TPA1"}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := db.Access().AddClient(t.Context(), access.Client{ID: 7}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var err error
+		if last[i], err = db.EmitOne(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if last[0] != 1 || last[1] < 10_000 {
+		t.Errorf("the events have the numbers %v", last)
 	}
 }

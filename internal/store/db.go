@@ -40,9 +40,9 @@ type DB struct {
 // engine is what stands below the SQL that all engines share.
 type engine interface {
 	// write runs fn in one transaction. On return without error everything fn
-	// wrote is durable; with an error nothing of it is. fn may be run again
-	// after it failed, and must not wait for anything.
-	write(ctx context.Context, fn func(*Tx) error) error
+	// wrote is as lasting as asked for; with an error nothing of it is there. fn
+	// may be run again after it failed, and must not wait for anything.
+	write(ctx context.Context, l lasting, fn func(*Tx) error) error
 	// view runs fn on one consistent state of the database.
 	view(ctx context.Context, fn func(*Tx) error) error
 	// reader answers single statements.
@@ -53,6 +53,20 @@ type engine interface {
 	announce(c changes)
 	close() error
 }
+
+// lasting is what a commit waits for.
+type lasting int
+
+const (
+	// durable: what was written survives a power cut.
+	durable lasting = iota
+	// hasty: what was written is there for everybody and survives the end of
+	// the process. It becomes durable with the next durable transaction, and a
+	// power cut before that takes it back, together with all hasty ones after
+	// it. Only an engine without other nodes may make a difference: after a
+	// power cut nobody must be left who acts on what was taken back.
+	hasty
+)
 
 // Open opens the database at the address, "sqlite:PATH" (or a path alone) or
 // "postgres://...", makes a SQLite database that is not there, and brings the
@@ -180,9 +194,13 @@ func (t *Tx) skipLocked() string {
 // is durable; with an error nothing of it is. fn must not wait for anything,
 // and may be run more than once.
 func (db *DB) tx(ctx context.Context, fn func(*Tx) error) error {
+	return db.write(ctx, durable, fn)
+}
+
+func (db *DB) write(ctx context.Context, l lasting, fn func(*Tx) error) error {
 	defer db.observe("tx", time.Now())
 	var last *Tx
-	err := db.engine.write(ctx, func(t *Tx) error {
+	err := db.engine.write(ctx, l, func(t *Tx) error {
 		last = t
 		if err := claimKey(ctx, t); err != nil {
 			return err

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+
+	"github.com/drivebay/drivebay/internal/event"
 )
 
 // Queued is how many transactions wait for the writer.
@@ -53,4 +55,31 @@ func Booleans(name string) []string {
 		}
 	}
 	return nil
+}
+
+// Write runs fn in a transaction that is hasty or durable. fn hears how the
+// engine will commit it: 2 is FULL, 1 is NORMAL.
+func (db *DB) Write(ctx context.Context, isHasty bool, fn func(synchronous int) error) error {
+	want := durable
+	if isHasty {
+		want = hasty
+	}
+	return db.write(ctx, want, func(t *Tx) error {
+		var level int
+		if err := t.row(ctx, `PRAGMA synchronous`).Scan(&level); err != nil {
+			return err
+		}
+		return fn(level)
+	})
+}
+
+// EmitOne adds an event and returns its number.
+func (db *DB) EmitOne(ctx context.Context) (seq int64, err error) {
+	err = db.tx(ctx, func(t *Tx) error {
+		if err := t.Emit(ctx, event.Event{ClientID: 7, Type: "x", Level: event.Info}); err != nil {
+			return err
+		}
+		return t.row(ctx, `SELECT max(seq) FROM event`).Scan(&seq)
+	})
+	return seq, err
 }

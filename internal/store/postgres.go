@@ -193,8 +193,9 @@ func (p *postgres) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 }
 
 // write is in engine. A transaction that had to give way to others is run
-// again, and so is one that found a dead connection before it began.
-func (p *postgres) write(ctx context.Context, fn func(*Tx) error) error {
+// again, and so is one that found a dead connection before it began. All are
+// durable: when the database loses power, the nodes go on.
+func (p *postgres) write(ctx context.Context, _ lasting, fn func(*Tx) error) error {
 	for try := 0; ; try++ {
 		err := p.once(ctx, fn)
 		if err == nil || try == maxTries || !givesWay(err) || ctx.Err() != nil {

@@ -25,11 +25,13 @@ type lite struct {
 	done    chan struct{}
 
 	writeStmts map[string]*sql.Stmt // used by the writer alone
+	last       lasting              // what the writing connection is set to
 	readStmts  sync.Map             // query -> *sql.Stmt
 }
 
 // pragmas go into the address so that every connection of a pool gets them.
-// synchronous FULL: a commit that was acknowledged survives power loss.
+// synchronous FULL: a commit that was acknowledged survives power loss (see
+// lasting for the exception).
 var pragmas = []string{"journal_mode(WAL)", "busy_timeout(10000)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)"}
 
 // openSQLite opens the database at path, and makes it if it is not there.
@@ -57,8 +59,23 @@ func openSQLite(ctx context.Context, db *DB, path string) (*lite, error) {
 	if l.conn, err = l.pool.Conn(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), l.pool.Close(), l.read.Close())
 	}
+	if err := l.skipEvents(ctx); err != nil {
+		return nil, errors.Join(err, l.conn.Close(), l.pool.Close(), l.read.Close())
+	}
 	go l.writer()
 	return l, nil
+}
+
+// skipEvents leaves out some numbers of events. A hasty transaction that a power
+// cut took back may have shown its events to somebody who asks for what came
+// after them: a number must not be given to another event. There are at most
+// as many of them as runs at once.
+func (l *lite) skipEvents(ctx context.Context) error {
+	const runs = 10_000
+	if _, err := l.conn.ExecContext(ctx, `UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'event'`, runs); err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	return nil
 }
 
 // makePrivate makes a new database readable by its owner only, whatever the

@@ -244,7 +244,9 @@ func (s Tasks) Claim(ctx context.Context, q task.Queue, owner string, ttl time.D
 		return nil, translate(err)
 	}
 	var out []task.Task
-	err = s.db.tx(ctx, func(t *Tx) error {
+	// A claim that a power cut takes back is made again, as one whose run was
+	// killed, and whatever the run leaves in the database makes it durable.
+	err = s.db.write(ctx, hasty, func(t *Tx) error {
 		now := t.now.UnixMicro()
 		out, err = all(ctx, t, scanTask, `WITH due AS MATERIALIZED (
 				SELECT seq FROM task WHERE queue = $4 AND state = 'ready' AND run_at <= $3`+s.here(6)+` ORDER BY run_at, seq LIMIT $5`+t.skipLocked()+`)

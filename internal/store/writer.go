@@ -22,11 +22,12 @@ type job struct {
 	fn   func(*Tx) error
 	done chan error
 	err  error
+	want lasting
 }
 
 // write is in engine.
-func (l *lite) write(ctx context.Context, fn func(*Tx) error) error {
-	j := &job{ctx: ctx, fn: fn, done: make(chan error, 1)}
+func (l *lite) write(ctx context.Context, want lasting, fn func(*Tx) error) error {
+	j := &job{ctx: ctx, fn: fn, done: make(chan error, 1), want: want}
 	select {
 	case l.jobs <- j:
 	case <-ctx.Done():
@@ -54,16 +55,23 @@ func (l *lite) writer() {
 	for {
 		select {
 		case j := <-l.jobs:
-			l.batch(j)
+			for j != nil {
+				j = l.batch(j)
+			}
 		case <-l.closing:
 			return
 		}
 	}
 }
 
-// batch runs first and whatever else waits, and commits once. It answers
-// every job it took.
-func (l *lite) batch(first *job) {
+// batch runs first and whatever else waits, and commits once, as lasting as
+// first asks for. It answers every job it took but the one it returns, which
+// asks for more.
+func (l *lite) batch(first *job) (next *job) {
+	if err := l.set(first.want); err != nil {
+		first.done <- err
+		return nil
+	}
 	jobs := []*job{first}
 	var taken []*job // turned away by a request that is perhaps not committed yet
 	// No caller's context reaches the engine: interrupting one statement could
@@ -71,14 +79,14 @@ func (l *lite) batch(first *job) {
 	ctx := context.Background()
 	if err := l.control(ctx, "BEGIN IMMEDIATE"); err != nil {
 		first.done <- err
-		return
+		return nil
 	}
 	// The first job needs no savepoint: if it fails alone, all is rolled back.
 	l.runJob(first)
 	if first.err != nil {
 		l.rollback(ctx)
 		first.done <- first.err
-		return
+		return nil
 	}
 	for len(jobs)+len(taken) < maxBatch {
 		var j *job
@@ -89,13 +97,17 @@ func (l *lite) batch(first *job) {
 		if j == nil {
 			break
 		}
+		if j.want < first.want {
+			next = j
+			break
+		}
 		if err := l.runInSavepoint(ctx, j); err != nil {
 			// The transaction itself is broken, so nothing of it will stay.
 			l.rollback(ctx)
 			for _, k := range slices.Concat(jobs, taken, []*job{j}) {
 				k.done <- err
 			}
-			return
+			return nil
 		}
 		if errors.Is(j.err, idempotency.ErrTaken) {
 			taken = append(taken, j)
@@ -117,6 +129,24 @@ func (l *lite) batch(first *job) {
 	for _, j := range taken {
 		j.done <- j.err // now there is an answer to look for, or the key is free
 	}
+	return next
+}
+
+// set makes the commits from here on as lasting as asked for.
+func (l *lite) set(want lasting) error {
+	if l.last == want {
+		return nil
+	}
+	level := "PRAGMA synchronous = FULL"
+	if want == hasty {
+		level = "PRAGMA synchronous = NORMAL" // syncs at checkpoints alone
+	}
+	// Not prepared: the engine may run it while it prepares.
+	if _, err := l.conn.ExecContext(context.Background(), level); err != nil {
+		return err
+	}
+	l.last = want
+	return nil
 }
 
 // runInSavepoint runs j so that it can fail without the others. Its own
