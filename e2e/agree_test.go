@@ -23,8 +23,8 @@ func agree(t testing.TB, s *server) {
 	for id, caller := range map[int64]*client{s.demo.ClientID: s.client(), s.demo.Other.ClientID: s.other()} {
 		c.agree(fmt.Sprintf("volumes of client %d", id), shownVolumes(caller), id, `
 			SELECT v.id, v.type || ' ' || v.bytes || ' ' || (v.bytes / 1073741824) || ' ' || v.facility_code || ' ' || v.state || ' '
-				|| coalesce(a.device_id, 0) || ' ' || v.monthly_cents
-			FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id WHERE v.client_id = ?`)
+				|| coalesce(v.device_id, 0) || ' ' || v.monthly_cents
+			FROM volume v WHERE v.client_id = ?`)
 		c.agree(fmt.Sprintf("ISOs of client %d", id), shownISOs(caller), id, `
 			SELECT id, facility_code || ' ' || size_bytes || ' ' || (state = 'ready') || ' ' || coalesce(sha256, '') || ' ' || reason || ' '
 				|| coalesce((SELECT group_concat(id, ',' ORDER BY id) FROM device WHERE iso_id = iso.id), '')
@@ -32,8 +32,8 @@ func agree(t testing.TB, s *server) {
 		c.agree(fmt.Sprintf("services of client %d", id), shownServices(caller), id, `
 			SELECT id, volume_id || ' ' || status || ' ' || monthly_cents || ' ' || (started_at / 1000000) FROM service WHERE client_id = ?`)
 		c.agree(fmt.Sprintf("devices of client %d", id), shownDevices(caller), id, `
-			SELECT id, facility_code || ' ' || status || ' ' || coalesce(iso_id, '') || ' ' || (SELECT count(*) FROM attachment a
-				JOIN volume v ON v.id = a.volume_id WHERE a.device_id = device.id AND v.type = 'DATADISK')
+			SELECT id, facility_code || ' ' || status || ' ' || coalesce(iso_id, '') || ' ' || (SELECT count(*) FROM volume v
+				WHERE v.device_id = device.id AND v.type = 'DATADISK')
 			FROM device WHERE client_id = ?`)
 	}
 }

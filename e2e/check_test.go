@@ -186,13 +186,13 @@ func (c *checker) checkOrder() {
 
 func (c *checker) checkVolumes() {
 	c.t.Helper()
-	c.none("a volume is not at rest", `SELECT v.id || ' ' || v.state FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id
-		WHERE v.state <> iif(a.device_id IS NULL, 'detached', 'attached')`)
+	c.none("a volume is not at rest", `SELECT v.id || ' ' || v.state FROM volume v
+		WHERE v.state <> iif(v.device_id IS NULL, 'detached', 'attached')`)
 	c.none("a volume is attached in another facility or for another client", `SELECT v.id FROM volume v
-		JOIN attachment a ON a.volume_id = v.id JOIN device d ON d.id = a.device_id
+		JOIN device d ON d.id = v.device_id
 		WHERE v.facility_code <> d.facility_code OR v.client_id <> d.client_id`)
-	c.none("a device has more volumes than it takes", `SELECT d.id FROM device d JOIN attachment a ON a.device_id = d.id
-		JOIN volume v ON v.id = a.volume_id WHERE v.type = 'DATADISK' GROUP BY d.id HAVING count(*) > d.max_volumes`)
+	c.none("a device has more volumes than it takes", `SELECT d.id FROM device d
+		JOIN volume v ON v.device_id = d.id WHERE v.type = 'DATADISK' GROUP BY d.id HAVING count(*) > d.max_volumes`)
 	want := map[string]int64{}
 	type volume struct {
 		facility, id string
@@ -263,8 +263,8 @@ func (c *checker) checkGuests() {
 	type device struct{ facility, ref, status, volumes, iso string }
 	want := map[string]int64{}
 	for _, d := range rows(c, func(d *device) []any { return []any{&d.facility, &d.ref, &d.status, &d.volumes, &d.iso} }, `
-		SELECT d.facility_code, d.ref, d.status, coalesce((SELECT group_concat(volume_id, ' ' ORDER BY volume_id)
-			FROM attachment WHERE device_id = d.id), ''), coalesce(i.sha256, iif(d.iso_id IS NULL, '', 'unknown'))
+		SELECT d.facility_code, d.ref, d.status, coalesce((SELECT group_concat(id, ' ' ORDER BY id)
+			FROM volume WHERE device_id = d.id), ''), coalesce(i.sha256, iif(d.iso_id IS NULL, '', 'unknown'))
 		FROM device d LEFT JOIN iso i ON i.id = d.iso_id`) {
 		if d.status != "Running" {
 			c.t.Errorf("device %s is %s", d.ref, d.status)

@@ -29,7 +29,7 @@ var harms = []struct {
 	{name: "volume file short", says: "bytes, want", files: each("volumes", func(p string) error { return os.Truncate(p, 4096) })},
 	{name: "volume file left", says: "belongs to nothing", files: beside("volumes", "01a2088f-0000-7000-8000-000000000000.raw")},
 	{name: "volume not at rest", says: "not at rest", sql: `UPDATE volume SET state = 'resizing' WHERE type = 'DATADISK'`},
-	{name: "attachment lost", says: "has the volumes", sql: `DELETE FROM attachment WHERE volume_id IN (SELECT id FROM volume WHERE type = 'DATADISK')`},
+	{name: "attachment lost", says: "has the volumes", sql: `UPDATE volume SET device_id = NULL WHERE type = 'DATADISK'`},
 	{name: "guest lost", says: "guest", files: each("vms", os.Remove)},
 	{name: "drive", says: "in its drive", sql: `UPDATE device SET iso_id = NULL`},
 	{name: "ISO file spoilt", says: "has the SHA-256", files: each("isos", func(p string) error {

@@ -114,10 +114,10 @@ func fixedHandler(path string) (http.Handler, error) {
 // The statements of the server's two hottest reads.
 const (
 	columns = `SELECT v.id, v.client_id, v.facility_code, v.type, v.state, v.bytes, v.product_id, v.monthly_cents,
-	a.device_id, v.generation, v.created_at `
-	listQuery = columns + `FROM attachment a CROSS JOIN volume v WHERE v.client_id = $1 AND v.id = a.volume_id AND a.device_id = $2
+	v.device_id, v.generation, v.created_at `
+	listQuery = columns + `FROM volume v WHERE v.client_id = $1 AND v.device_id = $2
 	AND v.state NOT IN ('creating', 'discarded') ORDER BY v.created_at DESC, v.id DESC`
-	getQuery = columns + `FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id WHERE v.id = $1`
+	getQuery = columns + `FROM volume v WHERE v.id = $1`
 )
 
 // volume is the answer's form, in the order of the server's.

@@ -237,9 +237,8 @@ func fill(db *sql.DB, devices int) error {
 			[]any{devices, benchDevice, time.Now().UnixMilli()}},
 		{`INSERT INTO device (id, client_id, facility_code, hostname, status, vcpu, memory_mb, max_volumes, ref, created_at)
 			SELECT DISTINCT d, 7, 'TPA1', 'bench-' || d, 'RUNNING', 2, 4096, 256, 'bench-' || d, $1 FROM n`, []any{now}},
-		{`INSERT INTO volume (id, client_id, facility_code, type, state, bytes, product_id, monthly_cents, generation, created_at)
-			SELECT v, 7, 'TPA1', 'DATADISK', 'attached', 53687091200, 50, 500, 1, $1 FROM n ORDER BY v`, []any{now}},
-		{`INSERT INTO attachment (volume_id, device_id, generation) SELECT v, d, 1 FROM n ORDER BY v`, nil},
+		{`INSERT INTO volume (id, client_id, facility_code, type, state, bytes, product_id, monthly_cents, generation, created_at, device_id)
+			SELECT v, 7, 'TPA1', 'DATADISK', 'attached', 53687091200, 50, 500, 1, $1, d FROM n ORDER BY v`, []any{now}},
 		{`INSERT INTO service (client_id, volume_id, facility_code, device_id, size_gib, product_id, monthly_cents, status,
 			started_at, period_start, period_end, periods)
 			SELECT 7, v, 'TPA1', d, 50, 50, 500, 'active', $1, $1, $2, 1 FROM n`, []any{now, end}},

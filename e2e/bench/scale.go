@@ -159,8 +159,8 @@ func (s *simulation) open(address string) (err error) {
 func simFacility(n int) string { return fmt.Sprintf("F%d", n) }
 func simDevice(n int) int64    { return int64(10_000 + n) }
 
-// simRows fill the database: facilities, prices, clients, devices, volumes with
-// their attachments, services and charges. $1 is the number of devices where a
+// simRows fill the database: facilities, prices, clients, devices, volumes,
+// services and charges. $1 is the number of devices where a
 // statement has it.
 var simRows = []string{
 	`INSERT INTO facility (code, title, city, state, country) SELECT 'F' || i, 'F' || i, 'City', '', 'US' FROM generate_series(0, 9) i`,
@@ -168,11 +168,10 @@ var simRows = []string{
 	`INSERT INTO client (id, name, created_at) SELECT i, 'c' || i, 0 FROM generate_series(1, 1000) i`,
 	`INSERT INTO device (id, client_id, facility_code, hostname, status, vcpu, memory_mb, max_volumes, ref, created_at)
 		SELECT 10000 + i, i % 1000 + 1, 'F' || i % 10, 'h' || i, 'RUNNING', 2, 4096, 1000, (10000 + i)::text, 0 FROM generate_series(0, $1::int - 1) i`,
-	`INSERT INTO volume (id, client_id, facility_code, type, state, bytes, product_id, monthly_cents, generation, created_at)
-		SELECT md5(d.id || '/' || v), d.client_id, d.facility_code, 'DATADISK', 'attached', 53687091200, 50, 500, 1, 0 FROM device d, generate_series(1, 10) v`,
-	`INSERT INTO attachment (volume_id, device_id, generation) SELECT md5(d.id || '/' || v), d.id, 1 FROM device d, generate_series(1, 10) v`,
+	`INSERT INTO volume (id, client_id, facility_code, type, state, bytes, product_id, monthly_cents, generation, created_at, device_id)
+		SELECT md5(d.id || '/' || v), d.client_id, d.facility_code, 'DATADISK', 'attached', 53687091200, 50, 500, 1, 0, d.id FROM device d, generate_series(1, 10) v`,
 	`INSERT INTO service (client_id, volume_id, facility_code, device_id, size_gib, product_id, monthly_cents, status, started_at, period_start, period_end, periods)
-		SELECT v.client_id, v.id, v.facility_code, a.device_id, 50, 50, 500, 'active', 0, 0, 9000000000000000, 1 FROM volume v JOIN attachment a ON a.volume_id = v.id`,
+		SELECT v.client_id, v.id, v.facility_code, v.device_id, 50, 50, 500, 'active', 0, 0, 9000000000000000, 1 FROM volume v`,
 	`INSERT INTO charge (service_id, client_id, volume_id, kind, amount_cents, from_at, to_at, at, task_id, text)
 		SELECT id, client_id, volume_id, 'create', 500, 0, 1, 0, '', '' FROM service`,
 	`ANALYZE`,

@@ -30,9 +30,9 @@ type checker struct {
 
 // volume is a volume as the database has it.
 type volume struct {
-	facility, kind, state    string
-	bytes, product, monthly  int64
-	generation, device, held int64 // held: the generation of its attachment
+	facility, kind, state   string
+	bytes, product, monthly int64
+	generation, device      int64
 }
 
 func (v volume) exists() bool { return v.state == "attached" || v.state == "detached" }
@@ -79,9 +79,9 @@ func (k *checker) read() {
 		volume
 	}
 	for _, v := range all(k.t, k.db, func(v *named) []any {
-		return []any{&v.id, &v.facility, &v.kind, &v.state, &v.bytes, &v.product, &v.monthly, &v.generation, &v.device, &v.held}
+		return []any{&v.id, &v.facility, &v.kind, &v.state, &v.bytes, &v.product, &v.monthly, &v.generation, &v.device}
 	}, `SELECT v.id, v.facility_code, v.type, v.state, v.bytes, v.product_id, v.monthly_cents, v.generation,
-			coalesce(a.device_id, 0), coalesce(a.generation, v.generation) FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id`) {
+			coalesce(v.device_id, 0) FROM volume v`) {
 		k.volumes[v.id] = v.volume
 	}
 }
@@ -235,17 +235,14 @@ func (k *checker) rows() {
 		default:
 			k.fail("volume %s is %s on device %d", id, v.state, v.device)
 		}
-		if v.held != v.generation {
-			k.fail("volume %s has generation %d, its attachment %d", id, v.generation, v.held)
-		}
 		if v.kind == "DATADISK" && (v.generation < changes[id] || v.generation > changes[id] && !loose[id] || v.exists() && v.generation%2 == 1 != (v.device != 0)) {
 			k.fail("volume %s on device %d has generation %d after %d changes", id, v.device, v.generation, changes[id])
 		}
 	}
-	k.none("volume on another client's device", `SELECT v.id FROM attachment a JOIN volume v ON v.id = a.volume_id JOIN device d ON d.id = a.device_id
+	k.none("volume on another client's device", `SELECT v.id FROM volume v JOIN device d ON d.id = v.device_id
 		WHERE d.client_id <> v.client_id OR d.facility_code <> v.facility_code`)
 	k.none("device with more than it takes", `SELECT d.id::text FROM device d WHERE d.max_volumes <
-		(SELECT count(*) FROM attachment a JOIN volume v ON v.id = a.volume_id WHERE a.device_id = d.id AND v.type = 'DATADISK')`)
+		(SELECT count(*) FROM volume v WHERE v.device_id = d.id AND v.type = 'DATADISK')`)
 }
 
 // backends compares the storage and guests with the rows.

@@ -115,7 +115,7 @@ func TestCycles(t *testing.T) {
 	t.Logf("%d cycles on one device in %v: %v a task", n, took.Round(time.Millisecond), (took / time.Duration(2*n)).Round(10*time.Microsecond))
 	db := c.open()
 	defer db.Close(context.Background())
-	if left := number(t, db, `SELECT count(*) FROM attachment WHERE device_id = $1`, full); left != 1 {
+	if left := number(t, db, `SELECT count(*) FROM volume WHERE device_id = $1`, full); left != 1 {
 		t.Errorf("%d volumes are on the device, want its ROOT volume alone", left)
 	}
 	if done := number(t, db, `SELECT sum(generation) FROM volume WHERE type = 'DATADISK'`); done != int64(2*n+2*volumes) {

@@ -190,7 +190,7 @@ func (w *world) read(ctx context.Context, address string) error {
 	}
 	defer conn.Close(ctx)
 	rows, err := conn.Query(ctx, `SELECT d.facility_code, d.ref, v.id, d.id, v.bytes FROM device d
-		JOIN attachment a ON a.device_id = d.id JOIN volume v ON v.id = a.volume_id WHERE v.type = 'ROOT' AND v.state = 'attached'`)
+		JOIN volume v ON v.device_id = d.id WHERE v.type = 'ROOT' AND v.state = 'attached'`)
 	if err != nil {
 		return err
 	}

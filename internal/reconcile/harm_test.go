@@ -73,7 +73,7 @@ var harms = []struct {
 		return w.on
 	}},
 	{name: "attachment lost", class: reconcile.AttachWrong, do: func(w *inhabited) string {
-		w.Exec(`DELETE FROM attachment WHERE volume_id = ?`, w.on)
+		w.Exec(`UPDATE volume SET device_id = NULL WHERE id = ?`, w.on)
 		return w.on
 	}},
 	{name: "state wrong", class: reconcile.AttachWrong, do: func(w *inhabited) string {

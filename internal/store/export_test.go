@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/drivebay/drivebay/internal/event"
@@ -82,4 +84,17 @@ func (db *DB) EmitOne(ctx context.Context) (seq int64, err error) {
 		return t.row(ctx, `SELECT max(seq) FROM event`).Scan(&seq)
 	})
 	return seq, err
+}
+
+// MigrateTo makes a SQLite database with the schema of an earlier version.
+func MigrateTo(ctx context.Context, path string, version int64) error {
+	db, err := sql.Open("sqlite", dsn(path, "_txlock=immediate"))
+	if err != nil {
+		return err
+	}
+	p, err := provider("sqlite", db)
+	if err == nil {
+		_, err = p.UpTo(ctx, version)
+	}
+	return errors.Join(err, db.Close())
 }

@@ -18,8 +18,8 @@ func (s Findings) Rows(ctx context.Context, facilityCode string, since int64) (r
 		if err = t.work(ctx, since, &rows); err != nil {
 			return err
 		}
-		if rows.Volumes, err = all(ctx, t, scanVolumeRow, `SELECT v.id, v.client_id, v.type, v.state, v.bytes, v.product_id, v.monthly_cents, a.device_id
-			FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id WHERE v.facility_code = $1 ORDER BY v.id`, facilityCode); err != nil {
+		if rows.Volumes, err = all(ctx, t, scanVolumeRow, `SELECT v.id, v.client_id, v.type, v.state, v.bytes, v.product_id, v.monthly_cents, v.device_id
+			FROM volume v WHERE v.facility_code = $1 ORDER BY v.id`, facilityCode); err != nil {
 			return err
 		}
 		if rows.Devices, err = all(ctx, t, scanDeviceRow,

@@ -134,7 +134,7 @@ var (
 	}
 	big = map[string]bool{
 		"v": true, "volume": true, "task": true, "t": true, "i": true, "iso": true, "event": true, "service": true, "s": true, "charge": true,
-		"a": true, "attachment": true, "task_after": true, "device": true, "d": true, "api_key": true,
+		"task_after": true, "device": true, "d": true, "api_key": true,
 		"idempotency_key": true,
 	}
 )
@@ -177,8 +177,8 @@ func checkPlan(t *testing.T, f file, statement string) {
 
 // hot pins the way the busiest questions are answered.
 var hot = []struct{ name, query, want string }{
-	{"volumes of a device", `FROM attachment a CROSS JOIN volume v WHERE v.client_id = $1 AND v.id = a.volume_id`, "attachment_device (device_id=?)"},
-	{"volume", `LEFT JOIN attachment a ON a.volume_id = v.id WHERE v.id = $1`, "PRIMARY KEY (id=?)"},
+	{"volumes of a device", `AND v.device_id = $2 AND v.state NOT IN`, "COVERING INDEX volume_device (device_id=?"},
+	{"volume", `FROM volume v WHERE v.id = $1`, "PRIMARY KEY (id=?)"},
 	{"claim", `UPDATE task SET state = 'running'`, "task_ready (queue=? AND run_at<?)"},
 	{"is anything due", `state = 'ready' AND run_at <= $2)`, "task_ready (queue=? AND run_at<?)"},
 	{"is anything due near here", `state = 'ready' AND run_at <= $2 AND facility_code IN`, "task_ready_at (facility_code=? AND queue=? AND run_at<?)"},
@@ -244,6 +244,40 @@ func TestSchema(t *testing.T) {
 	}
 	if !bytes.Equal(got, want) {
 		t.Errorf("the schema is not that of %s; -update rewrites it:\n%s", golden, got)
+	}
+}
+
+// TestVolumesKeepTheirDevices: attachments were rows of their own once.
+func TestVolumesKeepTheirDevices(t *testing.T) {
+	t.Parallel()
+	f := file{path: filepath.Join(t.TempDir(), "old.db")}
+	if err := store.MigrateTo(t.Context(), f.path, 4); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{
+		`INSERT INTO facility (code, title, city, state, country) VALUES ('TPA1', '', '', '', '')`,
+		`INSERT INTO client (id, name, created_at) VALUES (7, '', 0)`,
+		`INSERT INTO device (id, client_id, facility_code, hostname, status, vcpu, memory_mb, max_volumes, ref, created_at)
+			VALUES (1001, 7, 'TPA1', '', 'Running', 1, 1, 4, '1001', 0)`,
+		`INSERT INTO volume (id, client_id, facility_code, type, state, bytes, product_id, monthly_cents, generation, created_at) VALUES
+			('on', 7, 'TPA1', 'DATADISK', 'attached', 1, 1, 1, 3, 0), ('off', 7, 'TPA1', 'DATADISK', 'detached', 1, 1, 1, 2, 0)`,
+		`INSERT INTO attachment (volume_id, device_id, generation) VALUES ('on', 1001, 3)`,
+	} {
+		if err := f.Exec(t, q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db := f.Open(t, store.Options{})
+	defer db.Close()
+	for id, want := range map[string]int64{"on": 1001, "off": 0} {
+		v, err := db.Volumes().Get(t.Context(), everyone, id)
+		if err != nil || v.DeviceID != want {
+			t.Errorf("volume %s is on device %d, want %d: %v", id, v.DeviceID, want, err)
+		}
+	}
+	d, err := db.Volumes().Device(t.Context(), everyone, 1001)
+	if err != nil || d.Volumes != 1 {
+		t.Errorf("the device has %d volumes: %v", d.Volumes, err)
 	}
 }
 

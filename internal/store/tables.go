@@ -25,7 +25,6 @@ var tables = []table{
 	{name: "device", key: []string{"id"}},
 	{name: "price", key: []string{"facility_code", "size_gib"}},
 	{name: "volume", key: []string{"id"}},
-	{name: "attachment", key: []string{"volume_id"}},
 	{name: "iso_content", key: []string{"facility_code", "sha256"}},
 	// A task that runs is given back: whoever runs it now will not go on with
 	// it there. Its attempts are counted on, so that every write of that run

@@ -13,13 +13,10 @@ import (
 	"github.com/drivebay/drivebay/internal/vps"
 )
 
-// The count of data volumes leaves the ROOT volume out by looking for it alone:
-// ids grow with time and it comes first, so that is one look-up, not one for
-// each volume. CROSS JOIN keeps that order.
+// The count of data volumes is one range of the index of a device's volumes.
 const selectDevice = `SELECT d.id, d.client_id, d.facility_code, d.hostname, d.status, d.vcpu, d.memory_mb, d.max_volumes, d.ref,
 	d.iso_id, d.iso_generation, d.created_at,
-	(SELECT count(*) FROM attachment a WHERE a.device_id = d.id) - (SELECT count(*) FROM (
-		SELECT 1 FROM attachment a CROSS JOIN volume v WHERE a.device_id = d.id AND v.id = a.volume_id AND v.type = 'ROOT' LIMIT 1) r)
+	(SELECT count(*) FROM volume v WHERE v.device_id = d.id AND v.type = 'DATADISK')
 	FROM device d `
 
 func scanDevice(r scanner) (d vps.Device, err error) {

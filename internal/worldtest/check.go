@@ -110,8 +110,8 @@ func (c *check) lanes() {
 }
 
 func (c *check) rows() {
-	c.w.rows(`SELECT v.id, v.facility_code, v.type, v.state, v.bytes, v.product_id, v.monthly_cents, coalesce(a.device_id, 0)
-		FROM volume v LEFT JOIN attachment a ON a.volume_id = v.id`, nil, func(scan func(...any)) {
+	c.w.rows(`SELECT v.id, v.facility_code, v.type, v.state, v.bytes, v.product_id, v.monthly_cents, coalesce(v.device_id, 0)
+		FROM volume v`, nil, func(scan func(...any)) {
 		var id string
 		var v vol
 		scan(&id, &v.facility, &v.kind, &v.state, &v.bytes, &v.product, &v.monthly, &v.device)
@@ -122,11 +122,10 @@ func (c *check) rows() {
 			c.fail("volume %s is %s on device %d", id, v.state, v.device)
 		}
 	})
-	c.none("attachment with another generation than its volume", `SELECT a.volume_id FROM attachment a JOIN volume v ON v.id = a.volume_id WHERE a.generation <> v.generation`)
-	c.none("volume on another client's device", `SELECT v.id FROM attachment a JOIN volume v ON v.id = a.volume_id JOIN device d ON d.id = a.device_id
+	c.none("volume on another client's device", `SELECT v.id FROM volume v JOIN device d ON d.id = v.device_id
 		WHERE d.client_id <> v.client_id OR d.facility_code <> v.facility_code`)
 	c.none("device with more than it takes", `SELECT d.id FROM device d WHERE d.max_volumes <
-		(SELECT count(*) FROM attachment a JOIN volume v ON v.id = a.volume_id WHERE a.device_id = d.id AND v.type = 'DATADISK')`)
+		(SELECT count(*) FROM volume v WHERE v.device_id = d.id AND v.type = 'DATADISK')`)
 }
 
 // backends compares the storage and guests with the rows.

@@ -281,7 +281,7 @@ func (w *World) seed() {
 func (w *World) guests() {
 	w.t.Helper()
 	ctx := context.Background()
-	w.rows(`SELECT d.facility_code, d.ref, v.id, v.bytes FROM device d JOIN attachment a ON a.device_id = d.id JOIN volume v ON v.id = a.volume_id`,
+	w.rows(`SELECT d.facility_code, d.ref, v.id, v.bytes FROM device d JOIN volume v ON v.device_id = d.id`,
 		nil, func(scan func(...any)) {
 			var code, ref, id string
 			var bytes int64

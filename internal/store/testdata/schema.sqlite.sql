@@ -12,12 +12,6 @@ CREATE TABLE api_key (
     last_used_at INTEGER
 ) STRICT;
 CREATE INDEX api_key_client ON api_key (client_id, id);
-CREATE TABLE attachment (
-    volume_id  TEXT PRIMARY KEY REFERENCES volume (id),
-    device_id  INTEGER NOT NULL REFERENCES device (id),
-    generation INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX attachment_device ON attachment (device_id);
 CREATE TABLE charge (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
     service_id   INTEGER NOT NULL REFERENCES service (id),
@@ -259,7 +253,9 @@ CREATE TABLE volume (
     monthly_cents INTEGER NOT NULL,
     generation    INTEGER NOT NULL DEFAULT 0,
     created_at    INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+, device_id INTEGER REFERENCES device (id)) STRICT, WITHOUT ROWID;
 CREATE INDEX volume_client ON volume (client_id, type, state, bytes);
+CREATE INDEX volume_device ON volume (device_id, type, id, client_id, facility_code, state, bytes, product_id, monthly_cents, generation, created_at)
+    WHERE device_id IS NOT NULL;
 CREATE INDEX volume_discarded ON volume (facility_code, created_at, id) WHERE state = 'discarded';
 CREATE INDEX volume_place ON volume (facility_code, client_id, created_at, id);
