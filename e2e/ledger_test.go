@@ -116,17 +116,6 @@ func share(amount, part, whole int64) int64 {
 	return n/d - 1 // of a credit: down, where Go's division goes towards zero
 }
 
-func (c *checker) readJSON(path string, to any) {
-	c.t.Helper()
-	b, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(b, to)
-	}
-	if err != nil {
-		c.t.Errorf("read %s: %v", path, err)
-	}
-}
-
 // hashFile is the SHA-256 of a file in lower-case hex, "" if it is not there.
 func hashFile(t testing.TB, path string) string {
 	t.Helper()

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/drivebay/drivebay/internal/store"
 	tasks "github.com/drivebay/drivebay/internal/task"
 	volumes "github.com/drivebay/drivebay/internal/volume"
@@ -24,12 +26,17 @@ type nothing struct {
 	store store.Tasks
 	begun chan time.Time // nil: nobody asks
 	ended func()
+	holds bool // ends none
 }
 
 // Run is in task.Handler.
 func (n nothing) Run(ctx context.Context, r *tasks.Run) error {
 	if n.begun != nil {
 		n.begun <- time.Now()
+	}
+	if n.holds {
+		<-ctx.Done()
+		return context.Cause(ctx)
 	}
 	err := n.store.Finish(ctx, r.Lease, tasks.Success)
 	if err == nil && n.ended != nil {
@@ -49,13 +56,19 @@ type worker struct {
 	stop func() error
 }
 
-func (b *bench) worker(address, name string, n nothing) (*worker, error) {
+// worker starts a node that runs up to parallel tasks at once; 0: none, it only
+// accepts them.
+func (b *bench) worker(address, name string, n nothing, parallel int) (*worker, error) {
 	db, err := store.Open(b.ctx, address, store.Options{})
 	if err != nil {
 		return nil, err
 	}
 	n.store = db.Tasks()
-	e := tasks.NewEngine(db.Tasks(), tasks.Config{Node: name, Boot: "bench", Workers: map[tasks.Queue]int{tasks.Quick: 16}})
+	workers := map[tasks.Queue]int{}
+	if parallel > 0 {
+		workers[tasks.Quick] = parallel
+	}
+	e := tasks.NewEngine(db.Tasks(), tasks.Config{Node: name, Boot: uuid.NewString(), Workers: workers})
 	e.Register(kindNothing, tasks.Policy{Deadline: time.Minute}, n)
 	ctx, cancel := context.WithCancel(b.ctx)
 	drained, err := e.Start(ctx)
@@ -115,7 +128,7 @@ func (b *bench) engines() (_ []row, err error) {
 // time, and what an idle node takes.
 func (b *bench) latency(name, address string, fsync float64) (row, error) {
 	begun := make(chan time.Time, 1)
-	w, err := b.worker(address, "one", nothing{begun: begun})
+	w, err := b.worker(address, "one", nothing{begun: begun}, 16)
 	if err != nil {
 		return row{}, err
 	}
@@ -155,7 +168,7 @@ func (b *bench) rate(address string, nodes int) (_ float64, err error) {
 		}
 	}()
 	for i := range nodes {
-		w, err := b.worker(address, fmt.Sprint("node", i), nothing{ended: ended.Done})
+		w, err := b.worker(address, fmt.Sprint("node", i), nothing{ended: ended.Done}, 16)
 		if err != nil {
 			return 0, err
 		}

@@ -27,7 +27,7 @@ type bench struct {
 	ctx    context.Context
 	dir    string // scratch, on the disk that is measured
 	binary string // the server
-	self   string // this program, for baselines
+	self   string // this program, for baselines and the node that is killed
 	rounds int
 	short  bool
 	out    io.Writer
@@ -54,6 +54,7 @@ var figures = []struct {
 	{"start", (*bench).start},
 	{"postgres", (*bench).pgReads},
 	{"engine", (*bench).engines},
+	{"takeover", (*bench).takeover},
 	{"scale", (*bench).scale},
 }
 
@@ -61,10 +62,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if len(os.Args) > 1 && os.Args[1] == "baseline" {
-		err = baseline(ctx, os.Args[2:])
-	} else {
-		err = run(ctx, os.Args[1:], os.Stdout)
+	switch args := os.Args[1:]; {
+	case len(args) > 0 && args[0] == "baseline":
+		err = baseline(ctx, args[1:])
+	case len(args) == 2 && args[0] == "node":
+		err = holdTasks(ctx, args[1], os.Stdout)
+	default:
+		err = run(ctx, args, os.Stdout)
 	}
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
