@@ -86,7 +86,7 @@ func TestCycles(t *testing.T) {
 	const volumes = 50
 	n := *cycleFlag
 	if n == 0 {
-		n = rounds(300, 1000)
+		n = rounds(50, 1000)
 	}
 	c := newCluster(t, 1, lease, "")
 	c.host.watch = false
