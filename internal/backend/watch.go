@@ -81,6 +81,13 @@ func (w *Watchers) Watch(ctx context.Context, closing <-chan struct{}, fn func(G
 	}
 }
 
+// Len returns how many watch now.
+func (w *Watchers) Len() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.all)
+}
+
 func (w *Watchers) take(one *watcher) []GuestEvent {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -17,10 +17,11 @@ const (
 	listenAgain = 5 * time.Second
 )
 
-// ears are the facilities whose guests are heard of. The zero value is deaf.
+// ears are the facilities whose guests are to be heard of. The zero value is
+// ready to use.
 type ears struct {
 	mu    sync.Mutex
-	begin func(facilityCode string) // nil: nobody listens
+	begin func(facilityCode string) // nil: nobody listens yet
 	heard map[string]bool
 }
 
@@ -32,13 +33,15 @@ func (s *Service) Listen(ctx context.Context, facilities func(context.Context) (
 	var all sync.WaitGroup
 	defer all.Wait()
 	s.ears.mu.Lock()
-	s.ears.heard = map[string]bool{}
 	s.ears.begin = func(code string) { all.Go(func() { s.watch(ctx, code, log) }) }
+	for code := range s.ears.heard { // asked for by runs that began before this
+		s.ears.begin(code)
+	}
 	s.ears.mu.Unlock()
 	defer func() {
 		s.ears.mu.Lock()
 		defer s.ears.mu.Unlock()
-		s.ears.begin = nil
+		s.ears.begin, s.ears.heard = nil, nil
 	}()
 	tick := time.NewTicker(listenEvery)
 	defer tick.Stop()
@@ -61,12 +64,18 @@ func (s *Service) Listen(ctx context.Context, facilities func(context.Context) (
 	}
 }
 
-// hear makes sure that the facility is heard of, where Listen runs.
+// hear makes sure that the facility is heard of where Listen runs, or will.
 func (s *Service) hear(facilityCode string) {
 	s.ears.mu.Lock()
 	defer s.ears.mu.Unlock()
-	if s.ears.begin != nil && !s.ears.heard[facilityCode] {
-		s.ears.heard[facilityCode] = true
+	if s.ears.heard[facilityCode] {
+		return
+	}
+	if s.ears.heard == nil {
+		s.ears.heard = map[string]bool{}
+	}
+	s.ears.heard[facilityCode] = true
+	if s.ears.begin != nil {
 		s.ears.begin(facilityCode)
 	}
 }

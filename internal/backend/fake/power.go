@@ -105,6 +105,15 @@ func (d *Driver) Watch(ctx context.Context, fn func(backend.GuestEvent)) error {
 	return d.heard.Watch(ctx, gone, fn)
 }
 
+// Watched returns how many watch the guests now.
+func (d *Driver) Watched() int { return d.heard.Len() }
+
+// Starts returns how often the guest has been started, 0 where there is none.
+func (d *Driver) Starts(ref string) (n int) {
+	d.change(ref, func(v *vm) { n = v.starts })
+	return n
+}
+
 // StopGuest is the guest going down by itself, even while a call waits for it.
 func (d *Driver) StopGuest(ref string) { d.change(ref, d.stop) }
 
