@@ -255,6 +255,7 @@ func (c *checker) same(what string, got, want map[string]int64) {
 type guest struct {
 	Ref     string   `json:"ref"`
 	Running bool     `json:"running"`
+	CDFirst bool     `json:"cdFirst"`
 	Volumes []string `json:"volumes"`
 	ISO     string   `json:"iso"`
 }
@@ -281,20 +282,27 @@ func (c *checker) readGuest(path string) (g guest) {
 
 func (c *checker) checkGuests() {
 	c.t.Helper()
-	type device struct{ facility, ref, status, volumes, iso string }
+	type device struct {
+		facility, ref, status, volumes, iso string
+		cdFirst                             bool
+	}
 	want := map[string]int64{}
-	for _, d := range rows(c, func(d *device) []any { return []any{&d.facility, &d.ref, &d.status, &d.volumes, &d.iso} }, `
+	for _, d := range rows(c, func(d *device) []any { return []any{&d.facility, &d.ref, &d.status, &d.volumes, &d.iso, &d.cdFirst} }, `
 		SELECT d.facility_code, d.ref, d.status, coalesce((SELECT group_concat(id, ' ' ORDER BY id)
-			FROM volume WHERE device_id = d.id), ''), coalesce(i.sha256, iif(d.iso_id IS NULL, '', 'unknown'))
+			FROM volume WHERE device_id = d.id), ''), coalesce(i.sha256, iif(d.iso_id IS NULL, '', 'unknown')),
+			coalesce(i.bootable, 0) AND d.boot_stage NOT IN ('done', 'over')
 		FROM device d LEFT JOIN iso i ON i.id = d.iso_id`) {
-		if d.status != "Running" {
-			c.t.Errorf("device %s is %s", d.ref, d.status)
-		}
 		name := d.facility + "/vms/" + d.ref + ".json"
 		want[name] = 0
 		g := c.readGuest(filepath.Join(c.dir, "facilities", filepath.FromSlash(name)))
-		if got := strings.Join(g.Volumes, " "); got != d.volumes || g.Ref != d.ref || !g.Running {
+		if got := strings.Join(g.Volumes, " "); got != d.volumes || g.Ref != d.ref {
 			c.t.Errorf("guest %s has the volumes\n%s\nwant\n%s", d.ref, got, d.volumes)
+		}
+		if want := map[bool]string{true: "Running", false: "Stopped"}[g.Running]; d.status != want {
+			c.t.Errorf("device %s is %s, its guest %s", d.ref, d.status, want)
+		}
+		if d.iso != "" && g.CDFirst != d.cdFirst {
+			c.t.Errorf("guest %s tries its CD first: %t, want %t", d.ref, g.CDFirst, d.cdFirst)
 		}
 		if g.ISO != d.iso {
 			c.t.Errorf("guest %s has the ISO %q in its drive, want %q", d.ref, g.ISO, d.iso)

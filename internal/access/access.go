@@ -16,7 +16,7 @@ type Permission string
 // The permissions.
 const (
 	Read    Permission = "read"    // see volumes, ISOs, VPS, tasks, locations
-	Volumes Permission = "volumes" // create, resize, attach, detach, delete volumes
+	Volumes Permission = "volumes" // create, resize, attach, detach, delete volumes; power of VPS
 	ISOs    Permission = "isos"    // create, attach, detach, delete ISOs
 	Billing Permission = "billing" // see services and charges
 	Admin   Permission = "admin"   // everything below /admin, and every client

@@ -7,6 +7,9 @@
 // readings and that no task was working on. Two looks, a grace time apart,
 // confirm a finding; only a confirmed one is repaired, by a task in the lane of
 // the device or volume it is about.
+//
+// What a guest starts from, and whether it runs, are no findings: operators may
+// change both for good reasons.
 package reconcile
 
 import (
