@@ -75,7 +75,7 @@ func (o *ops) DeleteISO(ctx context.Context, r api.DeleteISORequestObject) (api.
 
 // AttachISO accepts putting an ISO into a device's drive.
 func (o *ops) AttachISO(ctx context.Context, r api.AttachISORequestObject) (api.AttachISOResponseObject, error) {
-	t, err := o.ISOs.Attach(ctx, caller(ctx).Scope(), r.DeviceID, r.Body.ISOID)
+	t, err := o.ISOs.Attach(ctx, caller(ctx).Scope(), r.DeviceID, r.Body.ISOID, false)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (o *ops) AttachISO(ctx context.Context, r api.AttachISORequestObject) (api.
 
 // DetachISO accepts emptying a device's drive.
 func (o *ops) DetachISO(ctx context.Context, r api.DetachISORequestObject) (api.DetachISOResponseObject, error) {
-	t, err := o.ISOs.Detach(ctx, caller(ctx).Scope(), r.DeviceID)
+	t, err := o.ISOs.Detach(ctx, caller(ctx).Scope(), r.DeviceID, false)
 	if err != nil {
 		return nil, err
 	}
