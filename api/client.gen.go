@@ -519,6 +519,11 @@ type ClientInterface interface {
 	// A device takes one ISO at a time: with one attached, also the same one, 409. An ISO that is not ready: 409.
 	// Device and ISO must be in the same facility (400).
 	//
+	// From an ISO that is `bootable` the device starts next, before its disks, until the ISO is detached. A device that
+	// runs has to be powered off and on for that (`/vps/{deviceId}/power` with `cycle`); the task's `message` says so.
+	// With `bootOnce` its disks are first again once it has started from the ISO, and the ISO is ejected, by a task
+	// `iso.detach` in the device's list, when it restarts after that.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /vps/{deviceId}/attachiso (the `AttachISO` operationId).
@@ -529,17 +534,35 @@ type ClientInterface interface {
 	// A device takes one ISO at a time: with one attached, also the same one, 409. An ISO that is not ready: 409.
 	// Device and ISO must be in the same facility (400).
 	//
+	// From an ISO that is `bootable` the device starts next, before its disks, until the ISO is detached. A device that
+	// runs has to be powered off and on for that (`/vps/{deviceId}/power` with `cycle`); the task's `message` says so.
+	// With `bootOnce` its disks are first again once it has started from the ISO, and the ISO is ejected, by a task
+	// `iso.detach` in the device's list, when it restarts after that.
+	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /vps/{deviceId}/attachiso (the `AttachISO` operationId).
 	AttachISO(ctx context.Context, deviceID PathDeviceID, body AttachISOJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// DetachISO Take the ISO out of a device's CD drive
+	// DetachISOWithBody Take the ISO out of a device's CD drive
 	//
-	// With none attached, 409. No body is read.
+	// With none attached, 409. The body may be left out. Where the guest locks the tray, the task fails with the reason
+	// `tray_locked`, and `force` opens it. The device starts from its disks again.
+	//
+	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /vps/{deviceId}/detachiso (the `DetachISO` operationId).
-	DetachISO(ctx context.Context, deviceID PathDeviceID, reqEditors ...RequestEditorFn) (*http.Response, error)
+	DetachISOWithBody(ctx context.Context, deviceID PathDeviceID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DetachISO Take the ISO out of a device's CD drive
+	//
+	// With none attached, 409. The body may be left out. Where the guest locks the tray, the task fails with the reason
+	// `tray_locked`, and `force` opens it. The device starts from its disks again.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /vps/{deviceId}/detachiso (the `DetachISO` operationId).
+	DetachISO(ctx context.Context, deviceID PathDeviceID, body DetachISOJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListVPSEvents List what happened to an instance
 	//
@@ -547,6 +570,30 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /vps/{deviceId}/events (the `ListVPSEvents` operationId).
 	ListVPSEvents(ctx context.Context, deviceID PathDeviceID, params *ListVPSEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PowerVPSWithBody Change the power of an instance
+	//
+	// `boot` starts it; `shutdown` asks its system to shut down; `reboot` does so and starts it again; `cycle` cuts its
+	// power and starts it again. What is so already stays: an instance that is off is started by `reboot` and `cycle`.
+	// Where the system ignores a shutdown, the task fails with the reason `guest_did_not_shut_down`, and the way out is
+	// `cycle`. The action is read from the body, else from the query.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /vps/{deviceId}/power (the `PowerVPS` operationId).
+	PowerVPSWithBody(ctx context.Context, deviceID PathDeviceID, params *PowerVPSParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PowerVPS Change the power of an instance
+	//
+	// `boot` starts it; `shutdown` asks its system to shut down; `reboot` does so and starts it again; `cycle` cuts its
+	// power and starts it again. What is so already stays: an instance that is off is started by `reboot` and `cycle`.
+	// Where the system ignores a shutdown, the task fails with the reason `guest_did_not_shut_down`, and the way out is
+	// `cycle`. The action is read from the body, else from the query.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /vps/{deviceId}/power (the `PowerVPS` operationId).
+	PowerVPS(ctx context.Context, deviceID PathDeviceID, params *PowerVPSParams, body PowerVPSJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// AttachVolume Attach a detached volume to a device
 	//
@@ -1514,6 +1561,11 @@ func (c *Client) GetVPS(ctx context.Context, deviceID PathDeviceID, reqEditors .
 // A device takes one ISO at a time: with one attached, also the same one, 409. An ISO that is not ready: 409.
 // Device and ISO must be in the same facility (400).
 //
+// From an ISO that is `bootable` the device starts next, before its disks, until the ISO is detached. A device that
+// runs has to be powered off and on for that (`/vps/{deviceId}/power` with `cycle`); the task's `message` says so.
+// With `bootOnce` its disks are first again once it has started from the ISO, and the ISO is ejected, by a task
+// `iso.detach` in the device's list, when it restarts after that.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /vps/{deviceId}/attachiso (the `AttachISO` operationId).
@@ -1534,6 +1586,11 @@ func (c *Client) AttachISOWithBody(ctx context.Context, deviceID PathDeviceID, c
 // A device takes one ISO at a time: with one attached, also the same one, 409. An ISO that is not ready: 409.
 // Device and ISO must be in the same facility (400).
 //
+// From an ISO that is `bootable` the device starts next, before its disks, until the ISO is detached. A device that
+// runs has to be powered off and on for that (`/vps/{deviceId}/power` with `cycle`); the task's `message` says so.
+// With `bootOnce` its disks are first again once it has started from the ISO, and the ISO is ejected, by a task
+// `iso.detach` in the device's list, when it restarts after that.
+//
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /vps/{deviceId}/attachiso (the `AttachISO` operationId).
@@ -1549,13 +1606,36 @@ func (c *Client) AttachISO(ctx context.Context, deviceID PathDeviceID, body Atta
 	return c.Client.Do(req)
 }
 
-// DetachISO Take the ISO out of a device's CD drive
+// DetachISOWithBody Take the ISO out of a device's CD drive
 //
-// With none attached, 409. No body is read.
+// With none attached, 409. The body may be left out. Where the guest locks the tray, the task fails with the reason
+// `tray_locked`, and `force` opens it. The device starts from its disks again.
+//
+// Takes any type of body and a specified content type.
 //
 // Corresponds with POST /vps/{deviceId}/detachiso (the `DetachISO` operationId).
-func (c *Client) DetachISO(ctx context.Context, deviceID PathDeviceID, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewDetachISORequest(c.Server, deviceID)
+func (c *Client) DetachISOWithBody(ctx context.Context, deviceID PathDeviceID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDetachISORequestWithBody(c.Server, deviceID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DetachISO Take the ISO out of a device's CD drive
+//
+// With none attached, 409. The body may be left out. Where the guest locks the tray, the task fails with the reason
+// `tray_locked`, and `force` opens it. The device starts from its disks again.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /vps/{deviceId}/detachiso (the `DetachISO` operationId).
+func (c *Client) DetachISO(ctx context.Context, deviceID PathDeviceID, body DetachISOJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDetachISORequest(c.Server, deviceID, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1573,6 +1653,50 @@ func (c *Client) DetachISO(ctx context.Context, deviceID PathDeviceID, reqEditor
 // Corresponds with GET /vps/{deviceId}/events (the `ListVPSEvents` operationId).
 func (c *Client) ListVPSEvents(ctx context.Context, deviceID PathDeviceID, params *ListVPSEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListVPSEventsRequest(c.Server, deviceID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PowerVPSWithBody Change the power of an instance
+//
+// `boot` starts it; `shutdown` asks its system to shut down; `reboot` does so and starts it again; `cycle` cuts its
+// power and starts it again. What is so already stays: an instance that is off is started by `reboot` and `cycle`.
+// Where the system ignores a shutdown, the task fails with the reason `guest_did_not_shut_down`, and the way out is
+// `cycle`. The action is read from the body, else from the query.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /vps/{deviceId}/power (the `PowerVPS` operationId).
+func (c *Client) PowerVPSWithBody(ctx context.Context, deviceID PathDeviceID, params *PowerVPSParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPowerVPSRequestWithBody(c.Server, deviceID, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PowerVPS Change the power of an instance
+//
+// `boot` starts it; `shutdown` asks its system to shut down; `reboot` does so and starts it again; `cycle` cuts its
+// power and starts it again. What is so already stays: an instance that is off is started by `reboot` and `cycle`.
+// Where the system ignores a shutdown, the task fails with the reason `guest_did_not_shut_down`, and the way out is
+// `cycle`. The action is read from the body, else from the query.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /vps/{deviceId}/power (the `PowerVPS` operationId).
+func (c *Client) PowerVPS(ctx context.Context, deviceID PathDeviceID, params *PowerVPSParams, body PowerVPSJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPowerVPSRequest(c.Server, deviceID, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3897,8 +4021,19 @@ func NewAttachISORequestWithBody(server string, deviceID PathDeviceID, contentTy
 	return req, nil
 }
 
-// NewDetachISORequest constructs an http.Request for the DetachISO method
-func NewDetachISORequest(server string, deviceID PathDeviceID) (*http.Request, error) {
+// NewDetachISORequest calls the generic DetachISO builder with application/json body
+func NewDetachISORequest(server string, deviceID PathDeviceID, body DetachISOJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDetachISORequestWithBody(server, deviceID, "application/json", bodyReader)
+}
+
+// NewDetachISORequestWithBody constructs an http.Request for the DetachISO method, with any body, and a specified content type
+func NewDetachISORequestWithBody(server string, deviceID PathDeviceID, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -3923,10 +4058,12 @@ func NewDetachISORequest(server string, deviceID PathDeviceID) (*http.Request, e
 		return nil, err
 	}
 
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -3988,6 +4125,80 @@ func NewListVPSEventsRequest(server string, deviceID PathDeviceID, params *ListV
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewPowerVPSRequest calls the generic PowerVPS builder with application/json body
+func NewPowerVPSRequest(server string, deviceID PathDeviceID, params *PowerVPSParams, body PowerVPSJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPowerVPSRequestWithBody(server, deviceID, params, "application/json", bodyReader)
+}
+
+// NewPowerVPSRequestWithBody constructs an http.Request for the PowerVPS method, with any body, and a specified content type
+func NewPowerVPSRequestWithBody(server string, deviceID PathDeviceID, params *PowerVPSParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "deviceId", deviceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/vps/%s/power", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Action != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "action", *params.Action, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -4607,6 +4818,11 @@ type ClientWithResponsesInterface interface {
 	// A device takes one ISO at a time: with one attached, also the same one, 409. An ISO that is not ready: 409.
 	// Device and ISO must be in the same facility (400).
 	//
+	// From an ISO that is `bootable` the device starts next, before its disks, until the ISO is detached. A device that
+	// runs has to be powered off and on for that (`/vps/{deviceId}/power` with `cycle`); the task's `message` says so.
+	// With `bootOnce` its disks are first again once it has started from the ISO, and the ISO is ejected, by a task
+	// `iso.detach` in the device's list, when it restarts after that.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /vps/{deviceId}/attachiso (the `AttachISO` operationId).
@@ -4617,19 +4833,35 @@ type ClientWithResponsesInterface interface {
 	// A device takes one ISO at a time: with one attached, also the same one, 409. An ISO that is not ready: 409.
 	// Device and ISO must be in the same facility (400).
 	//
+	// From an ISO that is `bootable` the device starts next, before its disks, until the ISO is detached. A device that
+	// runs has to be powered off and on for that (`/vps/{deviceId}/power` with `cycle`); the task's `message` says so.
+	// With `bootOnce` its disks are first again once it has started from the ISO, and the ISO is ejected, by a task
+	// `iso.detach` in the device's list, when it restarts after that.
+	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /vps/{deviceId}/attachiso (the `AttachISO` operationId).
 	AttachISOWithResponse(ctx context.Context, deviceID PathDeviceID, body AttachISOJSONRequestBody, reqEditors ...RequestEditorFn) (*AttachISOResponse, error)
 
-	// DetachISOWithResponse Take the ISO out of a device's CD drive
+	// DetachISOWithBodyWithResponse Take the ISO out of a device's CD drive
 	//
-	// With none attached, 409. No body is read.
+	// With none attached, 409. The body may be left out. Where the guest locks the tray, the task fails with the reason
+	// `tray_locked`, and `force` opens it. The device starts from its disks again.
 	//
-	// Returns a wrapper object for the known response body format(s).
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /vps/{deviceId}/detachiso (the `DetachISO` operationId).
-	DetachISOWithResponse(ctx context.Context, deviceID PathDeviceID, reqEditors ...RequestEditorFn) (*DetachISOResponse, error)
+	DetachISOWithBodyWithResponse(ctx context.Context, deviceID PathDeviceID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DetachISOResponse, error)
+
+	// DetachISOWithResponse Take the ISO out of a device's CD drive
+	//
+	// With none attached, 409. The body may be left out. Where the guest locks the tray, the task fails with the reason
+	// `tray_locked`, and `force` opens it. The device starts from its disks again.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /vps/{deviceId}/detachiso (the `DetachISO` operationId).
+	DetachISOWithResponse(ctx context.Context, deviceID PathDeviceID, body DetachISOJSONRequestBody, reqEditors ...RequestEditorFn) (*DetachISOResponse, error)
 
 	// ListVPSEventsWithResponse List what happened to an instance
 	//
@@ -4639,6 +4871,30 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /vps/{deviceId}/events (the `ListVPSEvents` operationId).
 	ListVPSEventsWithResponse(ctx context.Context, deviceID PathDeviceID, params *ListVPSEventsParams, reqEditors ...RequestEditorFn) (*ListVPSEventsResponse, error)
+
+	// PowerVPSWithBodyWithResponse Change the power of an instance
+	//
+	// `boot` starts it; `shutdown` asks its system to shut down; `reboot` does so and starts it again; `cycle` cuts its
+	// power and starts it again. What is so already stays: an instance that is off is started by `reboot` and `cycle`.
+	// Where the system ignores a shutdown, the task fails with the reason `guest_did_not_shut_down`, and the way out is
+	// `cycle`. The action is read from the body, else from the query.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /vps/{deviceId}/power (the `PowerVPS` operationId).
+	PowerVPSWithBodyWithResponse(ctx context.Context, deviceID PathDeviceID, params *PowerVPSParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PowerVPSResponse, error)
+
+	// PowerVPSWithResponse Change the power of an instance
+	//
+	// `boot` starts it; `shutdown` asks its system to shut down; `reboot` does so and starts it again; `cycle` cuts its
+	// power and starts it again. What is so already stays: an instance that is off is started by `reboot` and `cycle`.
+	// Where the system ignores a shutdown, the task fails with the reason `guest_did_not_shut_down`, and the way out is
+	// `cycle`. The action is read from the body, else from the query.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /vps/{deviceId}/power (the `PowerVPS` operationId).
+	PowerVPSWithResponse(ctx context.Context, deviceID PathDeviceID, params *PowerVPSParams, body PowerVPSJSONRequestBody, reqEditors ...RequestEditorFn) (*PowerVPSResponse, error)
 
 	// AttachVolumeWithResponse Attach a detached volume to a device
 	//
@@ -6451,6 +6707,47 @@ func (r ListVPSEventsResponse) ContentType() string {
 	return ""
 }
 
+type PowerVPSResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *TaskAccepted
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r PowerVPSResponse) GetJSON201() *TaskAccepted {
+	return r.JSON201
+}
+
+// GetBody returns the raw response body bytes
+func (r PowerVPSResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PowerVPSResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PowerVPSResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PowerVPSResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type AttachVolumeResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -7334,6 +7631,11 @@ func (c *ClientWithResponses) GetVPSWithResponse(ctx context.Context, deviceID P
 // A device takes one ISO at a time: with one attached, also the same one, 409. An ISO that is not ready: 409.
 // Device and ISO must be in the same facility (400).
 //
+// From an ISO that is `bootable` the device starts next, before its disks, until the ISO is detached. A device that
+// runs has to be powered off and on for that (`/vps/{deviceId}/power` with `cycle`); the task's `message` says so.
+// With `bootOnce` its disks are first again once it has started from the ISO, and the ISO is ejected, by a task
+// `iso.detach` in the device's list, when it restarts after that.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /vps/{deviceId}/attachiso (the `AttachISO` operationId).
@@ -7350,6 +7652,11 @@ func (c *ClientWithResponses) AttachISOWithBodyWithResponse(ctx context.Context,
 // A device takes one ISO at a time: with one attached, also the same one, 409. An ISO that is not ready: 409.
 // Device and ISO must be in the same facility (400).
 //
+// From an ISO that is `bootable` the device starts next, before its disks, until the ISO is detached. A device that
+// runs has to be powered off and on for that (`/vps/{deviceId}/power` with `cycle`); the task's `message` says so.
+// With `bootOnce` its disks are first again once it has started from the ISO, and the ISO is ejected, by a task
+// `iso.detach` in the device's list, when it restarts after that.
+//
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /vps/{deviceId}/attachiso (the `AttachISO` operationId).
@@ -7361,15 +7668,32 @@ func (c *ClientWithResponses) AttachISOWithResponse(ctx context.Context, deviceI
 	return ParseAttachISOResponse(rsp)
 }
 
-// DetachISOWithResponse Take the ISO out of a device's CD drive
+// DetachISOWithBodyWithResponse Take the ISO out of a device's CD drive
 //
-// With none attached, 409. No body is read.
+// With none attached, 409. The body may be left out. Where the guest locks the tray, the task fails with the reason
+// `tray_locked`, and `force` opens it. The device starts from its disks again.
 //
-// Returns a wrapper object for the known response body format(s).
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /vps/{deviceId}/detachiso (the `DetachISO` operationId).
-func (c *ClientWithResponses) DetachISOWithResponse(ctx context.Context, deviceID PathDeviceID, reqEditors ...RequestEditorFn) (*DetachISOResponse, error) {
-	rsp, err := c.DetachISO(ctx, deviceID, reqEditors...)
+func (c *ClientWithResponses) DetachISOWithBodyWithResponse(ctx context.Context, deviceID PathDeviceID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DetachISOResponse, error) {
+	rsp, err := c.DetachISOWithBody(ctx, deviceID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDetachISOResponse(rsp)
+}
+
+// DetachISOWithResponse Take the ISO out of a device's CD drive
+//
+// With none attached, 409. The body may be left out. Where the guest locks the tray, the task fails with the reason
+// `tray_locked`, and `force` opens it. The device starts from its disks again.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /vps/{deviceId}/detachiso (the `DetachISO` operationId).
+func (c *ClientWithResponses) DetachISOWithResponse(ctx context.Context, deviceID PathDeviceID, body DetachISOJSONRequestBody, reqEditors ...RequestEditorFn) (*DetachISOResponse, error) {
+	rsp, err := c.DetachISO(ctx, deviceID, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -7389,6 +7713,42 @@ func (c *ClientWithResponses) ListVPSEventsWithResponse(ctx context.Context, dev
 		return nil, err
 	}
 	return ParseListVPSEventsResponse(rsp)
+}
+
+// PowerVPSWithBodyWithResponse Change the power of an instance
+//
+// `boot` starts it; `shutdown` asks its system to shut down; `reboot` does so and starts it again; `cycle` cuts its
+// power and starts it again. What is so already stays: an instance that is off is started by `reboot` and `cycle`.
+// Where the system ignores a shutdown, the task fails with the reason `guest_did_not_shut_down`, and the way out is
+// `cycle`. The action is read from the body, else from the query.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /vps/{deviceId}/power (the `PowerVPS` operationId).
+func (c *ClientWithResponses) PowerVPSWithBodyWithResponse(ctx context.Context, deviceID PathDeviceID, params *PowerVPSParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PowerVPSResponse, error) {
+	rsp, err := c.PowerVPSWithBody(ctx, deviceID, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePowerVPSResponse(rsp)
+}
+
+// PowerVPSWithResponse Change the power of an instance
+//
+// `boot` starts it; `shutdown` asks its system to shut down; `reboot` does so and starts it again; `cycle` cuts its
+// power and starts it again. What is so already stays: an instance that is off is started by `reboot` and `cycle`.
+// Where the system ignores a shutdown, the task fails with the reason `guest_did_not_shut_down`, and the way out is
+// `cycle`. The action is read from the body, else from the query.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /vps/{deviceId}/power (the `PowerVPS` operationId).
+func (c *ClientWithResponses) PowerVPSWithResponse(ctx context.Context, deviceID PathDeviceID, params *PowerVPSParams, body PowerVPSJSONRequestBody, reqEditors ...RequestEditorFn) (*PowerVPSResponse, error) {
+	rsp, err := c.PowerVPS(ctx, deviceID, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePowerVPSResponse(rsp)
 }
 
 // AttachVolumeWithResponse Attach a detached volume to a device
@@ -8541,6 +8901,32 @@ func ParseListVPSEventsResponse(rsp *http.Response) (*ListVPSEventsResponse, err
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePowerVPSResponse parses an HTTP response from a PowerVPSWithResponse call
+func ParsePowerVPSResponse(rsp *http.Response) (*PowerVPSResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PowerVPSResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest TaskAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
 
 	}
 

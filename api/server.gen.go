@@ -150,6 +150,9 @@ type ServerInterface interface {
 	// ListVPSEvents List what happened to an instance
 	// (GET /vps/{deviceId}/events)
 	ListVPSEvents(w http.ResponseWriter, r *http.Request, deviceID PathDeviceID, params ListVPSEventsParams)
+	// PowerVPS Change the power of an instance
+	// (POST /vps/{deviceId}/power)
+	PowerVPS(w http.ResponseWriter, r *http.Request, deviceID PathDeviceID, params PowerVPSParams)
 	// AttachVolume Attach a detached volume to a device
 	// (POST /vps/{deviceId}/volume/{volumeId}/attach)
 	AttachVolume(w http.ResponseWriter, r *http.Request, deviceID PathDeviceID, volumeID PathVolumeID)
@@ -423,6 +426,12 @@ func (_ Unimplemented) DetachISO(w http.ResponseWriter, r *http.Request, deviceI
 // ListVPSEvents List what happened to an instance
 // (GET /vps/{deviceId}/events)
 func (_ Unimplemented) ListVPSEvents(w http.ResponseWriter, r *http.Request, deviceID PathDeviceID, params ListVPSEventsParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// PowerVPS Change the power of an instance
+// (POST /vps/{deviceId}/power)
+func (_ Unimplemented) PowerVPS(w http.ResponseWriter, r *http.Request, deviceID PathDeviceID, params PowerVPSParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -2040,6 +2049,48 @@ func (siw *ServerInterfaceWrapper) ListVPSEvents(w http.ResponseWriter, r *http.
 	handler.ServeHTTP(w, r)
 }
 
+// PowerVPS operation middleware
+func (siw *ServerInterfaceWrapper) PowerVPS(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "deviceId" -------------
+	var deviceID PathDeviceID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "deviceId", chi.URLParam(r, "deviceId"), &deviceID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "deviceId", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PowerVPSParams
+
+	// ------------- Optional query parameter "action" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "action", r.URL.Query(), &params.Action, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "action"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "action", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PowerVPS(w, r, deviceID, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // AttachVolume operation middleware
 func (siw *ServerInterfaceWrapper) AttachVolume(w http.ResponseWriter, r *http.Request) {
 
@@ -2321,6 +2372,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/vps/{deviceId}/events", wrapper.ListVPSEvents)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/vps/{deviceId}/power", wrapper.PowerVPS)
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/vps/{deviceId}/volume/{volumeId}/attach", wrapper.AttachVolume)
@@ -3291,6 +3345,7 @@ func (response AttachISO201JSONResponse) VisitAttachISOResponse(w http.ResponseW
 
 type DetachISORequestObject struct {
 	DeviceID PathDeviceID `json:"deviceId"`
+	Body     *DetachISOJSONRequestBody
 }
 
 type DetachISOResponseObject interface {
@@ -3330,6 +3385,30 @@ func (response ListVPSEvents200JSONResponse) VisitListVPSEventsResponse(w http.R
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PowerVPSRequestObject struct {
+	DeviceID PathDeviceID `json:"deviceId"`
+	Params   PowerVPSParams
+	Body     *PowerVPSJSONRequestBody
+}
+
+type PowerVPSResponseObject interface {
+	VisitPowerVPSResponse(w http.ResponseWriter) error
+}
+
+type PowerVPS201JSONResponse struct{ TaskAcceptedJSONResponse }
+
+func (response PowerVPS201JSONResponse) VisitPowerVPSResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -3514,6 +3593,9 @@ type StrictServerInterface interface {
 	// ListVPSEvents List what happened to an instance
 	// (GET /vps/{deviceId}/events)
 	ListVPSEvents(ctx context.Context, request ListVPSEventsRequestObject) (ListVPSEventsResponseObject, error)
+	// PowerVPS Change the power of an instance
+	// (POST /vps/{deviceId}/power)
+	PowerVPS(ctx context.Context, request PowerVPSRequestObject) (PowerVPSResponseObject, error)
 	// AttachVolume Attach a detached volume to a device
 	// (POST /vps/{deviceId}/volume/{volumeId}/attach)
 	AttachVolume(ctx context.Context, request AttachVolumeRequestObject) (AttachVolumeResponseObject, error)
@@ -4735,6 +4817,16 @@ func (sh *strictHandler) DetachISO(w http.ResponseWriter, r *http.Request, devic
 
 	request.DeviceID = deviceID
 
+	var body DetachISOJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DetachISO(ctx, request.(DetachISORequestObject))
 	}
@@ -4775,6 +4867,43 @@ func (sh *strictHandler) ListVPSEvents(w http.ResponseWriter, r *http.Request, d
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListVPSEventsResponseObject); ok {
 		if err := validResponse.VisitListVPSEventsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PowerVPS operation middleware
+func (sh *strictHandler) PowerVPS(w http.ResponseWriter, r *http.Request, deviceID PathDeviceID, params PowerVPSParams) {
+	var request PowerVPSRequestObject
+
+	request.DeviceID = deviceID
+	request.Params = params
+
+	var body PowerVPSJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PowerVPS(ctx, request.(PowerVPSRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PowerVPS")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PowerVPSResponseObject); ok {
+		if err := validResponse.VisitPowerVPSResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

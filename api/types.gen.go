@@ -103,6 +103,30 @@ func (e Permission) Valid() bool {
 	}
 }
 
+// Defines values for PowerAction.
+const (
+	PowerActionBoot     PowerAction = "boot"
+	PowerActionCycle    PowerAction = "cycle"
+	PowerActionReboot   PowerAction = "reboot"
+	PowerActionShutdown PowerAction = "shutdown"
+)
+
+// Valid indicates whether the value is a known member of the PowerAction enum.
+func (e PowerAction) Valid() bool {
+	switch e {
+	case PowerActionBoot:
+		return true
+	case PowerActionCycle:
+		return true
+	case PowerActionReboot:
+		return true
+	case PowerActionShutdown:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for QuarantinedKind.
 const (
 	QuarantinedKindDisk QuarantinedKind = "disk"
@@ -470,7 +494,9 @@ type ISO struct {
 
 // ISOAttach defines model for ISOAttach.
 type ISOAttach struct {
-	ISOID string `json:"isoId"`
+	// BootOnce Whether the device is to start from it once only. The ISO must be bootable.
+	BootOnce *bool  `json:"bootOnce,omitempty"`
+	ISOID    string `json:"isoId"`
 }
 
 // ISOCreate defines model for ISOCreate.
@@ -489,6 +515,12 @@ type ISOCreate struct {
 
 	// URL An http or https address.
 	URL string `json:"url"`
+}
+
+// ISODetach defines model for ISODetach.
+type ISODetach struct {
+	// Force Whether to open a tray that the guest locks.
+	Force *bool `json:"force,omitempty"`
 }
 
 // KeyCreate defines model for KeyCreate.
@@ -566,6 +598,9 @@ type ObjectID = string
 
 // Permission defines model for Permission.
 type Permission string
+
+// PowerAction defines model for PowerAction.
+type PowerAction string
 
 // Price defines model for Price.
 type Price struct {
@@ -877,6 +912,11 @@ type VPSNetworkInterface struct {
 	NicName     *string `json:"nicName"`
 	VlanID      *int    `json:"vlanId"`
 	VlanTag     *int    `json:"vlanTag"`
+}
+
+// VPSPower defines model for VPSPower.
+type VPSPower struct {
+	Action *PowerAction `json:"action,omitempty"`
 }
 
 // ValidationError Fields or parameters that are wrong. It has no `code`, as published.
@@ -1196,6 +1236,12 @@ type ListVPSEventsParams struct {
 	Limit *QueryLimit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// PowerVPSParams defines parameters for PowerVPS.
+type PowerVPSParams struct {
+	// Action What to do, where the body does not say.
+	Action *PowerAction `form:"action,omitempty" json:"action,omitempty"`
+}
+
 // AdminCreateClientJSONRequestBody defines body for AdminCreateClient for application/json ContentType.
 type AdminCreateClientJSONRequestBody = ClientCreate
 
@@ -1231,3 +1277,9 @@ type ResizeVolumeJSONRequestBody = VolumeResize
 
 // AttachISOJSONRequestBody defines body for AttachISO for application/json ContentType.
 type AttachISOJSONRequestBody = ISOAttach
+
+// DetachISOJSONRequestBody defines body for DetachISO for application/json ContentType.
+type DetachISOJSONRequestBody = ISODetach
+
+// PowerVPSJSONRequestBody defines body for PowerVPS for application/json ContentType.
+type PowerVPSJSONRequestBody = VPSPower

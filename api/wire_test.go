@@ -31,8 +31,8 @@ var wireTypes = map[string]any{
 
 // requestTypes are the schemas that only requests carry.
 var requestTypes = []string{
-	"ClientCreate", "DeviceCreate", "FacilityPut", "ISOAttach", "ISOCreate", "KeyCreate", "PricePut", "QuotaPut", "ReconcileRequest",
-	"VolumeCreate", "VolumeDelete", "VolumeResize",
+	"ClientCreate", "DeviceCreate", "FacilityPut", "ISOAttach", "ISOCreate", "ISODetach", "KeyCreate", "PricePut", "QuotaPut", "ReconcileRequest",
+	"VolumeCreate", "VolumeDelete", "VolumeResize", "VPSPower",
 }
 
 // TestWireTypes holds that a type sends every key of its schema, null where the

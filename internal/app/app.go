@@ -76,7 +76,8 @@ type Server struct {
 	adminAddr  string
 	stopEngine context.CancelFunc
 	drained    <-chan struct{}
-	stopping   chan struct{} // closed when Close begins
+	deaf       <-chan struct{} // closed once guests are heard of no more
+	stopping   chan struct{}   // closed when Close begins
 	failed     chan error
 }
 
@@ -222,8 +223,16 @@ func (s *Server) startEngine(ctx context.Context) error {
 	}
 	engineCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stopEngine = stop
-	s.drained, err = s.engine.Start(engineCtx)
-	return err
+	if s.drained, err = s.engine.Start(engineCtx); err != nil {
+		return err
+	}
+	deaf := make(chan struct{})
+	s.deaf = deaf
+	go func() {
+		defer close(deaf)
+		s.ISOs.Listen(engineCtx, s.facilities, s.log)
+	}()
+	return nil
 }
 
 // prepare makes what a first start needs: the demo's world, or an operator's
@@ -319,6 +328,9 @@ func (s *Server) Close(ctx context.Context) error {
 		case <-ctx.Done():
 			errs = append(errs, errors.New("tasks did not stop in time; they go on at the next start"))
 		}
+	}
+	if s.deaf != nil {
+		<-s.deaf
 	}
 	if s.left != nil {
 		s.nodes()

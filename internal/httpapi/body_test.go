@@ -44,7 +44,8 @@ func withBody(t testing.TB) (map[string]*operation, *openapi3.T) {
 var targets = map[string]func() any{
 	"createVolume": func() any { return new(api.VolumeCreate) }, "resizeVolume": func() any { return new(api.VolumeResize) },
 	"deleteVolume": func() any { return new(api.VolumeDelete) }, "createISO": func() any { return new(api.ISOCreate) },
-	"attachISO": func() any { return new(api.ISOAttach) }, "adminPutFacility": func() any { return new(api.FacilityPut) },
+	"attachISO": func() any { return new(api.ISOAttach) }, "detachISO": func() any { return new(api.ISODetach) },
+	"powerVPS": func() any { return new(api.VPSPower) }, "adminPutFacility": func() any { return new(api.FacilityPut) },
 	"adminCreateClient": func() any { return new(api.ClientCreate) }, "adminCreateKey": func() any { return new(api.KeyCreate) },
 	"adminCreateDevice": func() any { return new(api.DeviceCreate) }, "adminPutPrice": func() any { return new(api.PricePut) },
 	"adminPutClientQuota": func() any { return new(api.QuotaPut) },
@@ -281,7 +282,11 @@ func TestBodiesOverHTTP(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	for _, body := range []string{"", "{", strings.Repeat("x", maxBody+1)} { // not read at all
-		ok(t, r.do("POST", base+"/vps/1001/detachiso", body, "Content-Type", "application/json"), http.StatusCreated)
+		ok(t, r.do("POST", base+"/vps/1001/volume/v1/detach", body, "Content-Type", "application/json"), http.StatusCreated)
+	}
+	ok(t, r.do("POST", base+"/vps/1001/detachiso", "", "Content-Type", "application/json"), http.StatusCreated) // as published
+	if got := r.stub.last().(api.DetachISORequestObject); got.Body != nil {
+		t.Errorf("no body became %+v", got.Body)
 	}
 }
 

@@ -86,6 +86,11 @@ func (a again) DetachISO(ctx context.Context, _ api.DetachISORequestObject) (api
 	return api.DetachISO201JSONResponse{TaskAcceptedJSONResponse: t}, err
 }
 
+func (a again) PowerVPS(ctx context.Context, _ api.PowerVPSRequestObject) (api.PowerVPSResponseObject, error) {
+	t, err := a.accepted(ctx)
+	return api.PowerVPS201JSONResponse{TaskAcceptedJSONResponse: t}, err
+}
+
 func (a again) AdminCreateDevice(ctx context.Context, _ api.AdminCreateDeviceRequestObject) (api.AdminCreateDeviceResponseObject, error) {
 	t, err := a.accepted(ctx)
 	return api.AdminCreateDevice201JSONResponse{TaskAcceptedJSONResponse: t}, err

@@ -29,6 +29,7 @@ func (g *golden) play() {
 	g.readISOs(ready, bad)
 	g.useDrive(ready, bad)
 	g.devices()
+	g.power()
 	g.tasks(failed)
 	g.services()
 	g.adminPlaces()
@@ -248,11 +249,16 @@ func (g *golden) useDrive(ready, bad string) {
 	g.no(404, "attachISO", "no such device", "/vps/4711/attachiso", form(ready))
 	g.no(404, "attachISO", "no such ISO", "/vps/1002/attachiso", form(nobody))
 	g.no(409, "attachISO", "attached already", "/vps/1001/attachiso", form(ready))
+	g.no(400, "attachISO", "wrong fields", "/vps/1001/attachiso", `{"isoId": "x", "bootOnce": "yes"}`)
+	g.no(400, "attachISO", "once from one that is not bootable", "/vps/1002/attachiso", `{"isoId": "`+ready+`", "bootOnce": true}`)
 	g.no(409, "attachISO", "not ready", "/vps/1002/attachiso", form(bad))
 
 	g.follow(g.ok("detachISO", "success", "/vps/1001/detachiso", ""), task.Done)
 	g.no(404, "detachISO", "no such device", "/vps/4711/detachiso", "")
 	g.no(409, "detachISO", "none attached", "/vps/1001/detachiso", "")
+	g.no(400, "detachISO", "wrong fields", "/vps/1001/detachiso", `{"force": 1}`)
+	g.follow(g.ask(g.server, g.keys.client, http.MethodPost, "/vps/1001/attachiso", form(ready)), task.Done)
+	g.lockedTray()
 	g.follow(g.ask(g.server, g.keys.client, http.MethodPost, "/vps/1001/attachiso", form(ready)), task.Done)
 	g.ok("getISO", "success, attached", "/vps/iso/"+ready, "")
 
@@ -260,6 +266,29 @@ func (g *golden) useDrive(ready, bad string) {
 	g.no(404, "deleteISO", "no such ISO", "/vps/iso/"+bad, "")
 	g.no(404, "deleteISO", "in another facility", "/vps/iso/"+ready+"?facilityCode=LAX3", "")
 	g.no(409, "deleteISO", "attached", "/vps/iso/"+ready, "")
+}
+
+// lockedTray has a guest lock its tray, which force opens.
+func (g *golden) lockedTray() {
+	d := g.drivers["TPA1"]
+	d.SetTrayLocked("1001", true)
+	locked := g.follow(g.ask(g.server, g.keys.client, http.MethodPost, "/vps/1001/detachiso", ""), task.Failed)
+	g.ok("getTask", "success, failed for a locked tray", "/network/status/"+locked.ID, "")
+	g.follow(g.ok("detachISO", "success, by force", "/vps/1001/detachiso", `{"force": true}`), task.Done)
+	d.SetTrayLocked("1001", false)
+}
+
+// power leaves the devices as they were.
+func (g *golden) power() {
+	const path = "/vps/1002/power"
+	g.follow(g.ok("powerVPS", "success", path, `{"action": "shutdown"}`), task.Done)
+	g.ok("getVPS", "success, off", "/vps/1002", "")
+	g.follow(g.ok("powerVPS", "success, action in the query", path+"?action=boot", ""), task.Done)
+	g.no(400, "powerVPS", "no action", path, "")
+	g.no(400, "powerVPS", "wrong fields", path, `{"action": "explode"}`)
+	g.no(400, "powerVPS", "a wrong parameter", path+"?action=explode", "")
+	g.no(404, "powerVPS", "no such device", "/vps/4711/power", `{"action": "boot"}`)
+	g.noAs(g.keys.reader, 403, "powerVPS", "a key for reading", path, `{"action": "cycle"}`)
 }
 
 func (g *golden) devices() {

@@ -51,6 +51,7 @@ var probes = []probe{
 	{op: "attachISO", at: "body.isoId", path: "/vps/2001/attachiso", body: `{"isoId": "{theirs}"}`, what: "iso"},
 	{op: "attachISO", at: "path.deviceId", path: "/vps/{theirs}/attachiso", body: `{"isoId": "{myISO}"}`, what: "device"},
 	{op: "detachISO", at: "path.deviceId", path: "/vps/{theirs}/detachiso", what: "device"},
+	{op: "powerVPS", at: "path.deviceId", path: "/vps/{theirs}/power", body: `{"action": "boot"}`, what: "device"},
 	{op: "getVPS", at: "path.deviceId", path: "/vps/{theirs}", what: "device"},
 	{op: "listVPSEvents", at: "path.deviceId", path: "/vps/{theirs}/events", what: "device"},
 	{op: "listTasks", at: "query.deviceId", path: "/network/status?deviceId={theirs}", what: "device"},

@@ -75,16 +75,16 @@ func (o *ops) DeleteISO(ctx context.Context, r api.DeleteISORequestObject) (api.
 
 // AttachISO accepts putting an ISO into a device's drive.
 func (o *ops) AttachISO(ctx context.Context, r api.AttachISORequestObject) (api.AttachISOResponseObject, error) {
-	t, err := o.ISOs.Attach(ctx, caller(ctx).Scope(), r.DeviceID, r.Body.ISOID)
+	t, err := o.ISOs.Attach(ctx, caller(ctx).Scope(), r.DeviceID, r.Body.ISOID, orZero(r.Body.BootOnce))
 	if err != nil {
 		return nil, err
 	}
 	return api.AttachISO201JSONResponse{TaskAcceptedJSONResponse: accepted(t)}, nil
 }
 
-// DetachISO accepts emptying a device's drive.
+// DetachISO accepts emptying a device's drive. The body may be missing.
 func (o *ops) DetachISO(ctx context.Context, r api.DetachISORequestObject) (api.DetachISOResponseObject, error) {
-	t, err := o.ISOs.Detach(ctx, caller(ctx).Scope(), r.DeviceID)
+	t, err := o.ISOs.Detach(ctx, caller(ctx).Scope(), r.DeviceID, r.Body != nil && orZero(r.Body.Force))
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,20 @@ func (o *ops) GetVPS(ctx context.Context, r api.GetVPSRequestObject) (api.GetVPS
 	return api.GetVPS200JSONResponse(toVPS(d)), nil
 }
 
+// PowerVPS accepts a change of a device's power. The action is in the body, else
+// in the query.
+func (o *ops) PowerVPS(ctx context.Context, r api.PowerVPSRequestObject) (api.PowerVPSResponseObject, error) {
+	action := r.Params.Action
+	if r.Body != nil && r.Body.Action != nil {
+		action = r.Body.Action
+	}
+	t, err := o.VPS.Power(ctx, caller(ctx).Scope(), r.DeviceID, vps.Action(orZero(action)))
+	if err != nil {
+		return nil, err
+	}
+	return api.PowerVPS201JSONResponse{TaskAcceptedJSONResponse: accepted(t)}, nil
+}
+
 // ListVPSEvents lists what happened to a device.
 func (o *ops) ListVPSEvents(ctx context.Context, r api.ListVPSEventsRequestObject) (api.ListVPSEventsResponseObject, error) {
 	list, err := o.VPS.Events(ctx, caller(ctx).Scope(), r.DeviceID, limitOf(r.Params.Limit))

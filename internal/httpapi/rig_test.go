@@ -93,6 +93,10 @@ func (s *stub) DeleteVolume(ctx context.Context, r api.DeleteVolumeRequestObject
 	return api.DeleteVolume201JSONResponse{}, s.note(r)
 }
 
+func (s *stub) DetachVolume(ctx context.Context, r api.DetachVolumeRequestObject) (api.DetachVolumeResponseObject, error) {
+	return api.DetachVolume201JSONResponse{}, s.note(r)
+}
+
 func (s *stub) DetachISO(ctx context.Context, r api.DetachISORequestObject) (api.DetachISOResponseObject, error) {
 	return api.DetachISO201JSONResponse{}, s.note(r)
 }

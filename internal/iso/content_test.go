@@ -22,14 +22,14 @@ func TestSharedContent(t *testing.T) {
 	if n := len(stored(t, w, "TPA1")); n != 1 {
 		t.Fatalf("%d images are stored", n)
 	}
-	k, err := w.ISOs.Attach(ctx, theirs, 2001, b.ID)
+	k, err := w.ISOs.Attach(ctx, theirs, 2001, b.ID, false)
 	w.Succeeds(accepted(t, k, err))
 	removed(t, w, a.ID)
 	w.Check()
 	if n := len(stored(t, w, "TPA1")); n != 1 || !read(t, w, b.ID).Ready() {
 		t.Fatalf("%d images are stored after the first delete", n)
 	}
-	k, err = w.ISOs.Detach(ctx, theirs, 2001)
+	k, err = w.ISOs.Detach(ctx, theirs, 2001, false)
 	w.Succeeds(accepted(t, k, err))
 	removed(t, w, b.ID)
 	w.Check()

@@ -24,14 +24,14 @@ func TestDriveRefusals(t *testing.T) {
 	childs := ready(t, w, worldtest.Child, "TPA1")
 	broken := begun(t, w, worldtest.Client, wanted("http://mirror.example/none.iso"))
 	w.Fails(importOf(broken), "source_status")
-	k, err := w.ISOs.Attach(ctx, mine, 1001, in.ID)
+	k, err := w.ISOs.Attach(ctx, mine, 1001, in.ID, false)
 	w.Succeeds(accepted(t, k, err))
 	const nobody = "0190a000-0000-7000-8000-000000000000"
 	attach := func(s access.Scope, device int64, id string) func() (task.Task, error) {
-		return func() (task.Task, error) { return w.ISOs.Attach(ctx, s, device, id) }
+		return func() (task.Task, error) { return w.ISOs.Attach(ctx, s, device, id, false) }
 	}
 	detach := func(device int64) func() (task.Task, error) {
-		return func() (task.Task, error) { return w.ISOs.Detach(ctx, mine, device) }
+		return func() (task.Task, error) { return w.ISOs.Detach(ctx, mine, device, false) }
 	}
 	remove := func(id string, facility *string) func() (task.Task, error) {
 		return func() (task.Task, error) { return w.ISOs.Delete(ctx, mine, id, facility) }
@@ -113,7 +113,7 @@ func TestOneInManyDrives(t *testing.T) {
 	w := newWorld(t, worldtest.Options{})
 	i := ready(t, w, worldtest.Client, "TPA1")
 	for _, device := range []int64{1001, 1002} {
-		k, err := w.ISOs.Attach(ctx, mine, device, i.ID)
+		k, err := w.ISOs.Attach(ctx, mine, device, i.ID, false)
 		w.Succeeds(accepted(t, k, err))
 	}
 	if got := read(t, w, i.ID); len(got.DeviceIDs) != 2 {
@@ -122,7 +122,7 @@ func TestOneInManyDrives(t *testing.T) {
 	refused(t, w, iso.ErrAttached, func() (task.Task, error) { return w.ISOs.Delete(ctx, mine, i.ID, nil) })
 	w.Check()
 	for _, device := range []int64{1001, 1002} {
-		k, err := w.ISOs.Detach(ctx, mine, device)
+		k, err := w.ISOs.Detach(ctx, mine, device, false)
 		w.Succeeds(accepted(t, k, err))
 	}
 	removed(t, w, i.ID)
@@ -141,14 +141,14 @@ func TestQueuedDriveWork(t *testing.T) {
 		t.Helper()
 		all = append(all, accepted(t, k, err))
 	}
-	next(w.ISOs.Attach(ctx, mine, 1001, a.ID))
-	refused(t, w, iso.ErrDriveTaken, func() (task.Task, error) { return w.ISOs.Attach(ctx, mine, 1001, b.ID) })
+	next(w.ISOs.Attach(ctx, mine, 1001, a.ID, false))
+	refused(t, w, iso.ErrDriveTaken, func() (task.Task, error) { return w.ISOs.Attach(ctx, mine, 1001, b.ID, false) })
 	refused(t, w, iso.ErrAttached, func() (task.Task, error) { return w.ISOs.Delete(ctx, mine, a.ID, nil) })
-	next(w.ISOs.Detach(ctx, mine, 1001))
-	refused(t, w, iso.ErrNoneAttached, func() (task.Task, error) { return w.ISOs.Detach(ctx, mine, 1001) })
-	next(w.ISOs.Attach(ctx, mine, 1001, b.ID))
+	next(w.ISOs.Detach(ctx, mine, 1001, false))
+	refused(t, w, iso.ErrNoneAttached, func() (task.Task, error) { return w.ISOs.Detach(ctx, mine, 1001, false) })
+	next(w.ISOs.Attach(ctx, mine, 1001, b.ID, false))
 	next(w.ISOs.Delete(ctx, mine, a.ID, nil)) // behind its detach
-	refused(t, w, iso.ErrDeleting, func() (task.Task, error) { return w.ISOs.Attach(ctx, mine, 1002, a.ID) })
+	refused(t, w, iso.ErrDeleting, func() (task.Task, error) { return w.ISOs.Attach(ctx, mine, 1002, a.ID, false) })
 	if k, err := w.Tasks.Get(ctx, mine, all[3].ID); err != nil || k.State != task.Waiting {
 		t.Errorf("the delete is %s, %v", k.State, err)
 	}
@@ -169,14 +169,14 @@ func TestTrayLocked(t *testing.T) {
 	w := newWorld(t, worldtest.Options{})
 	d := w.Drivers["TPA1"]
 	a, b := ready(t, w, worldtest.Client, "TPA1"), ready(t, w, worldtest.Client, "TPA1")
-	k, err := w.ISOs.Attach(ctx, mine, 1001, a.ID)
+	k, err := w.ISOs.Attach(ctx, mine, 1001, a.ID, false)
 	w.Succeeds(accepted(t, k, err))
 	d.SetTrayLocked("1001", true)
 	gate := make(chan struct{})
 	d.On("SetMedia").Block(gate)
-	out, err := w.ISOs.Detach(ctx, mine, 1001)
+	out, err := w.ISOs.Detach(ctx, mine, 1001, false)
 	accepted(t, out, err)
-	in, err := w.ISOs.Attach(ctx, mine, 1001, b.ID)
+	in, err := w.ISOs.Attach(ctx, mine, 1001, b.ID, false)
 	accepted(t, in, err)
 	gone, err := w.ISOs.Delete(ctx, mine, a.ID, nil)
 	accepted(t, gone, err)
@@ -189,7 +189,7 @@ func TestTrayLocked(t *testing.T) {
 	}
 	w.Check()
 	d.SetTrayLocked("1001", false)
-	k, err = w.ISOs.Detach(ctx, mine, 1001)
+	k, err = w.ISOs.Detach(ctx, mine, 1001, false)
 	w.Succeeds(accepted(t, k, err))
 	removed(t, w, a.ID)
 	w.Check()
@@ -205,14 +205,16 @@ type work struct {
 var works = []work{
 	{
 		"attach", func(worldtest.TB, *worldtest.World, string) {},
-		func(w *worldtest.World, id string) (task.Task, error) { return w.ISOs.Attach(ctx, mine, 1001, id) },
+		func(w *worldtest.World, id string) (task.Task, error) {
+			return w.ISOs.Attach(ctx, mine, 1001, id, false)
+		},
 	},
 	{
 		"detach", func(t worldtest.TB, w *worldtest.World, id string) {
-			k, err := w.ISOs.Attach(ctx, mine, 1001, id)
+			k, err := w.ISOs.Attach(ctx, mine, 1001, id, false)
 			w.Succeeds(accepted(t, k, err))
 		},
-		func(w *worldtest.World, _ string) (task.Task, error) { return w.ISOs.Detach(ctx, mine, 1001) },
+		func(w *worldtest.World, _ string) (task.Task, error) { return w.ISOs.Detach(ctx, mine, 1001, false) },
 	},
 }
 
@@ -275,7 +277,7 @@ func driveSettled(t *testing.T, w *worldtest.World, id, work string, ended task.
 		t.Fatalf("the %s ended %s, the ISO is in the drive: %t", work, ended.State, in)
 	}
 	if in {
-		k, err := w.ISOs.Detach(ctx, mine, 1001)
+		k, err := w.ISOs.Detach(ctx, mine, 1001, false)
 		w.Succeeds(accepted(t, k, err))
 	}
 	removed(t, w, id)

@@ -190,7 +190,7 @@ func failed(t *testing.T, w *worldtest.World, i iso.ISO, reason, text string) {
 	if got.State != iso.Failed || got.Ready() || string(got.Reason) != reason || got.Error == "" || got.Status() != got.Error || !strings.Contains(got.Error, text) {
 		t.Errorf("failed ISO: %+v", got)
 	}
-	refused(t, w, iso.ErrNotReady, func() (task.Task, error) { return w.ISOs.Attach(ctx, mine, 1001, i.ID) })
+	refused(t, w, iso.ErrNotReady, func() (task.Task, error) { return w.ISOs.Attach(ctx, mine, 1001, i.ID, false) })
 	for _, d := range w.Drivers {
 		d.SetFull(false)
 	}

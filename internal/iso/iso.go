@@ -100,6 +100,7 @@ var (
 	ErrOtherPlace   = fault.New(fault.Invalid, "other_facility", "The ISO and the device are in different facilities")
 	ErrChecksumForm = fault.Field("checksum_malformed", "checksum", "a checksum is sha256:, sha512: or md5: followed by its hex digits")
 	ErrChecksum     = fault.New(fault.Invalid, "checksum_mismatch", "The image does not have the checksum that was given")
+	ErrNotBootable  = fault.Field("boot_once_not_bootable", "bootOnce", "a VPS starts only from an ISO that is bootable")
 	ErrStale        = fault.New(fault.Conflict, "attachment_changed", "the drive changed in the meantime")
 )
 
@@ -109,4 +110,6 @@ const (
 	KindDelete task.Kind = "iso.delete"
 	KindAttach task.Kind = "iso.attach"
 	KindDetach task.Kind = "iso.detach"
+	KindBooted task.Kind = "iso.booted"
+	KindLook   task.Kind = "iso.look"
 )

@@ -43,8 +43,8 @@ func TestRandomISOs(t *testing.T) {
 				ids = append(ids, i.ID)
 			},
 			"delete": func(*rapid.T) { _, err := w.ISOs.Delete(ctx, everyone, any(), nil); may(err) },
-			"attach": func(*rapid.T) { _, err := w.ISOs.Attach(ctx, everyone, device(), any()); may(err) },
-			"detach": func(*rapid.T) { _, err := w.ISOs.Detach(ctx, everyone, device()); may(err) },
+			"attach": func(*rapid.T) { _, err := w.ISOs.Attach(ctx, everyone, device(), any(), false); may(err) },
+			"detach": func(*rapid.T) { _, err := w.ISOs.Detach(ctx, everyone, device(), false); may(err) },
 			"wait":   func(*rapid.T) { w.Quiet() },
 			"kill":   func(*rapid.T) { w.Restart() },
 			"hiccup": func(t *rapid.T) {
@@ -60,7 +60,7 @@ func TestRandomISOs(t *testing.T) {
 		w.Quiet()
 		w.Check() // mends the driver
 		for _, d := range []int64{1001, 1002, 2001} {
-			if k, err := w.ISOs.Detach(ctx, everyone, d); err == nil {
+			if k, err := w.ISOs.Detach(ctx, everyone, d, false); err == nil {
 				w.Succeeds(k)
 			}
 		}

@@ -38,6 +38,11 @@ type Service struct {
 	Deadline, ImportDeadline, Undo time.Duration
 	// Imported, if set, hears of the bytes of every finished import.
 	Imported func(bytes int64)
+	// LookEvery is how often guests are looked at that are to start from an ISO
+	// once; 0: a minute.
+	LookEvery time.Duration
+
+	ears ears
 }
 
 // Create is what a caller asks for.
@@ -57,6 +62,8 @@ type args struct {
 	FacilityCode string `json:"facilityCode,omitempty"`
 	Name         string `json:"name,omitempty"`
 	URL          string `json:"url,omitempty"`
+	BootOnce     bool   `json:"bootOnce,omitempty"`
+	Force        bool   `json:"force,omitempty"`
 	Action       string `json:"action"`
 }
 
@@ -168,46 +175,50 @@ func (s *Service) Delete(ctx context.Context, scope access.Scope, id string, fac
 }
 
 // Attach accepts putting a ready ISO into the drive of a device of its
-// facility and its client. vps.ErrDeviceNotFound, ErrNotFound, ErrDeleting,
-// ErrNotReady, ErrOtherPlace, ErrDriveTaken.
-func (s *Service) Attach(ctx context.Context, scope access.Scope, deviceID int64, isoID string) (task.Task, error) {
-	return s.change(ctx, scope, deviceID, KindAttach, func(tx Tx, d vps.Device, inDrive string) (string, error) {
+// facility and its client. From a bootable one the guest starts next. bootOnce:
+// it does so once, and the ISO is ejected when it restarts after that.
+// vps.ErrDeviceNotFound, ErrNotFound, ErrDeleting, ErrNotReady, ErrOtherPlace,
+// ErrDriveTaken, ErrNotBootable.
+func (s *Service) Attach(ctx context.Context, scope access.Scope, deviceID int64, isoID string, bootOnce bool) (task.Task, error) {
+	return s.change(ctx, scope, deviceID, KindAttach, func(tx Tx, d vps.Device, inDrive string) (args, error) {
 		i, pending, err := visible(ctx, tx, scope, isoID)
 		switch {
 		case err != nil:
-			return "", err
+			return args{}, err
 		case i.ClientID != d.ClientID:
-			return "", ErrNotFound // to this device's client it does not exist
+			return args{}, ErrNotFound // to this device's client it does not exist
 		case i.State == Deleting || goes(pending):
-			return "", ErrDeleting
+			return args{}, ErrDeleting
 		case i.FacilityCode != d.FacilityCode:
-			return "", ErrOtherPlace.Textf("The ISO is in %s and the device in %s", i.FacilityCode, d.FacilityCode)
+			return args{}, ErrOtherPlace.Textf("The ISO is in %s and the device in %s", i.FacilityCode, d.FacilityCode)
+		case bootOnce && !i.Bootable:
+			return args{}, ErrNotBootable
 		case !i.Ready():
-			return "", ErrNotReady.Textf("The ISO is not ready: %s", i.Status())
+			return args{}, ErrNotReady.Textf("The ISO is not ready: %s", i.Status())
 		case inDrive == i.ID:
-			return "", ErrDriveTaken.Textf("The device has this ISO attached already")
+			return args{}, ErrDriveTaken.Textf("The device has this ISO attached already")
 		case inDrive != "":
-			return "", ErrDriveTaken.Textf("The device has another ISO attached: %s", inDrive)
+			return args{}, ErrDriveTaken.Textf("The device has another ISO attached: %s", inDrive)
 		}
-		return i.ID, nil
+		return args{ISOID: i.ID, BootOnce: bootOnce}, nil
 	})
 }
 
-// Detach accepts ejecting what is in a device's drive. vps.ErrDeviceNotFound,
-// ErrNoneAttached.
-func (s *Service) Detach(ctx context.Context, scope access.Scope, deviceID int64) (task.Task, error) {
-	return s.change(ctx, scope, deviceID, KindDetach, func(_ Tx, _ vps.Device, inDrive string) (string, error) {
+// Detach accepts ejecting what is in a device's drive; force opens a tray that
+// the guest locks. vps.ErrDeviceNotFound, ErrNoneAttached.
+func (s *Service) Detach(ctx context.Context, scope access.Scope, deviceID int64, force bool) (task.Task, error) {
+	return s.change(ctx, scope, deviceID, KindDetach, func(_ Tx, _ vps.Device, inDrive string) (args, error) {
 		if inDrive == "" {
-			return "", ErrNoneAttached
+			return args{}, ErrNoneAttached
 		}
-		return inDrive, nil
+		return args{ISOID: inDrive, Force: force}, nil
 	})
 }
 
 // change accepts a task on the drive of a device. decide is told what will be
-// in the drive by then, and answers which ISO the task is about.
+// in the drive by then, and answers what the task is to do with which ISO.
 func (s *Service) change(ctx context.Context, scope access.Scope, deviceID int64, k task.Kind,
-	decide func(tx Tx, d vps.Device, inDrive string) (string, error),
+	decide func(tx Tx, d vps.Device, inDrive string) (args, error),
 ) (task.Task, error) {
 	var t task.Task
 	err := s.Store.Tx(ctx, func(tx Tx) error {
@@ -218,22 +229,27 @@ func (s *Service) change(ctx context.Context, scope access.Scope, deviceID int64
 		if !scope.Covers(d.ClientID) || d.Status == vps.Failed {
 			return vps.ErrDeviceNotFound
 		}
-		lane := task.DeviceLane(d.ID)
-		ahead, err := tx.PendingIn(ctx, lane)
+		ahead, err := tx.PendingIn(ctx, task.DeviceLane(d.ID))
 		if err != nil {
 			return err
 		}
-		isoID, err := decide(tx, d, planDrive(d.ISOID, ahead))
+		a, err := decide(tx, d, planDrive(d.ISOID, ahead))
 		if err != nil {
 			return err
 		}
-		t, err = tx.Enqueue(ctx, task.New{
-			Kind: k, Lane: lane, Queue: task.Quick, ClientID: d.ClientID, DeviceID: d.ID, ISOID: isoID, Facility: d.FacilityCode,
-			Args: args{ISOID: isoID, DeviceID: d.ID, Action: string(k)},
-		})
+		t, err = enqueue(ctx, tx, d, k, a)
 		return err
 	})
 	return t, err
+}
+
+// enqueue accepts a task on the drive of a device.
+func enqueue(ctx context.Context, tx Tx, d vps.Device, k task.Kind, a args) (task.Task, error) {
+	a.DeviceID, a.Action = d.ID, string(k)
+	return tx.Enqueue(ctx, task.New{
+		Kind: k, Lane: task.DeviceLane(d.ID), Queue: task.Quick, ClientID: d.ClientID, DeviceID: d.ID, ISOID: a.ISOID, Facility: d.FacilityCode,
+		Args: a,
+	})
 }
 
 func visible(ctx context.Context, tx Tx, scope access.Scope, id string) (ISO, []task.Task, error) {

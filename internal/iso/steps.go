@@ -3,7 +3,9 @@ package iso
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/drivebay/drivebay/internal/backend"
@@ -18,6 +20,8 @@ func (s *Service) Register(e *task.Engine) {
 	e.Register(KindDelete, quick, s.steps(s.runDelete, s.failDelete))
 	e.Register(KindAttach, quick, s.steps(s.runAttach, s.failAttach))
 	e.Register(KindDetach, quick, s.steps(s.runDetach, s.failDetach))
+	e.Register(KindBooted, quick, s.steps(s.runBooted, s.end))
+	e.Register(KindLook, task.Policy{Every: cmp.Or(s.LookEvery, time.Minute), PerFacility: true}, looker{s})
 }
 
 // undo bounds one attempt to undo a failed task.
@@ -31,6 +35,7 @@ type job struct {
 	i      ISO
 	d      vps.Device // of the task, zero when it has none
 	driver backend.Driver
+	args   args
 	cp     checkpoint // of an import
 }
 
@@ -43,6 +48,9 @@ func (s *Service) steps(do func(context.Context, job) error, undo func(context.C
 // is missing, the rest of the job is filled in.
 func (s *Service) load(ctx context.Context, r *task.Run) (j job, read bool, err error) {
 	j = job{Run: r}
+	if err := json.Unmarshal(r.Task.Args, &j.args); err != nil {
+		return j, false, fmt.Errorf("decode arguments of task %s: %w", r.Task.ID, err)
+	}
 	err = s.Store.View(ctx, func(tx Tx) (err error) {
 		if j.i, err = tx.ISO(ctx, r.Task.ISOID); err != nil {
 			return err
@@ -62,95 +70,6 @@ func (s *Service) load(ctx context.Context, r *task.Run) (j job, read bool, err 
 // end ends the task without any effect besides.
 func (s *Service) end(ctx context.Context, j job, f task.Failure) error {
 	return s.Store.Finish(ctx, j.Lease, f.Outcome(), func(Tx) error { return nil })
-}
-
-// runAttach puts the ISO into an empty drive.
-func (s *Service) runAttach(ctx context.Context, j job) error {
-	if j.d.ISOID != "" || j.d.Status == vps.Failed || !j.i.Ready() {
-		return task.ErrPrecondition
-	}
-	if err := j.driver.SetMedia(ctx, j.d.Ref, j.i.SHA256, false); err != nil {
-		return err
-	}
-	return s.attached(ctx, j)
-}
-
-// attached ends an attach whose drive holds the ISO.
-func (s *Service) attached(ctx context.Context, j job) error {
-	return s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
-		return tx.SetDrive(ctx, j.d, j.i.ID)
-	})
-}
-
-// failAttach leaves the drive empty, as it was. A medium whose insertion was
-// not answered is taken out by force: the guest was never told to use it. One
-// that cannot be taken out again is attached, as was asked.
-func (s *Service) failAttach(ctx context.Context, j job, f task.Failure) error {
-	if j.driver != nil && j.d.ISOID == "" {
-		switch in, err := s.media(ctx, j, ""); {
-		case in == j.i.SHA256 && err != nil && (backend.IsPermanent(err) || f.Late):
-			return s.attached(ctx, j)
-		case err != nil && !f.Late:
-			return err
-		}
-	}
-	return s.end(ctx, j, f)
-}
-
-// media makes the drive hold the image with the key, by force, and returns
-// what is in it. When that is not known, it is "unknown"; with an error it is
-// not what it should be.
-func (s *Service) media(ctx context.Context, j job, key string) (in string, err error) {
-	undo, cancel := s.undo(ctx)
-	defer cancel()
-	if err = j.driver.SetMedia(undo, j.d.Ref, key, true); err == nil {
-		return key, nil
-	}
-	vm, unknown := j.driver.Inspect(undo, j.d.Ref)
-	switch {
-	case errors.Is(unknown, backend.ErrVMNotFound):
-		return "", nil
-	case unknown != nil:
-		in = "unknown"
-	case vm.ISOKey == key:
-		return key, nil
-	default:
-		in = vm.ISOKey
-	}
-	j.Log.Error("undo failed task, the drive is not as it was", "device", j.d.ID, "error", err)
-	return in, err
-}
-
-// runDetach ejects the ISO the task was accepted for.
-func (s *Service) runDetach(ctx context.Context, j job) error {
-	if j.d.ISOID != j.i.ID {
-		return task.ErrPrecondition
-	}
-	if err := j.driver.SetMedia(ctx, j.d.Ref, "", false); err != nil {
-		return err
-	}
-	return s.detached(ctx, j)
-}
-
-// detached ends a detach whose drive is empty.
-func (s *Service) detached(ctx context.Context, j job) error {
-	return s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
-		return tx.SetDrive(ctx, j.d, "")
-	})
-}
-
-// failDetach leaves the ISO in the drive, as it was. Where that cannot be, it
-// is detached, as was asked.
-func (s *Service) failDetach(ctx context.Context, j job, f task.Failure) error {
-	if j.driver != nil && j.d.ISOID == j.i.ID {
-		switch in, err := s.media(ctx, j, j.i.SHA256); {
-		case in == "" && (err == nil || backend.IsPermanent(err) || f.Late):
-			return s.detached(ctx, j)
-		case err != nil && !f.Late:
-			return err
-		}
-	}
-	return s.end(ctx, j, f)
 }
 
 // runDelete removes the ISO, and its content if no other ISO has it.

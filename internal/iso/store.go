@@ -17,6 +17,9 @@ type Store interface {
 	// Facility is nil if there is such a facility, else
 	// vps.ErrFacilityNotFound.
 	Facility(ctx context.Context, code string) error
+	// Booting returns the devices of a facility whose guest is to start from an
+	// ISO once, by id.
+	Booting(ctx context.Context, facilityCode string) ([]vps.Device, error)
 	// Advance records bytes received of an import that still holds its lease.
 	Advance(ctx context.Context, l task.Lease, isoID string, done, size int64) error
 
@@ -41,8 +44,11 @@ type Tx interface {
 	// RemoveISO forgets an ISO.
 	RemoveISO(ctx context.Context, id string) error
 	// SetDrive records the ISO in the device's drive, "" for none, if d has
-	// the generation it was read with. ErrStale.
+	// the generation it was read with. It stays there. ErrStale.
 	SetDrive(ctx context.Context, d vps.Device, isoID string) error
+	// SetBoot records how far the ISO in the device's drive has come, if d has
+	// the drive's generation. ErrStale.
+	SetBoot(ctx context.Context, d vps.Device, b vps.BootOnce) error
 
 	// Content returns what a facility's storage has of a content, locked; the
 	// zero Content if there is none.

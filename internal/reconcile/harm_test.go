@@ -105,12 +105,12 @@ var harms = []struct {
 	}},
 	{name: "ISO row lost", class: reconcile.OrphanISO, held: 1, do: func(w *inhabited) string {
 		sum := w.key()
-		w.done(w.ISOs.Detach(ctx, everyone, 1001))
+		w.done(w.ISOs.Detach(ctx, everyone, 1001, false))
 		w.Exec(`DELETE FROM iso WHERE id = ?`, w.disc)
 		return sum
 	}},
 	{name: "image lost", class: reconcile.MissingISO, byHand: true, do: func(w *inhabited) string {
-		w.done(w.ISOs.Detach(ctx, everyone, 1001))
+		w.done(w.ISOs.Detach(ctx, everyone, 1001, false))
 		w.hidden(w.Drivers["TPA1"].DeleteISO(ctx, w.key()))
 		return w.disc
 	}},
@@ -156,18 +156,18 @@ var harms = []struct {
 		return w.on
 	}},
 	{name: "ISO importing for ever", class: reconcile.Stuck, do: func(w *inhabited) string {
-		w.done(w.ISOs.Detach(ctx, everyone, 1001))
+		w.done(w.ISOs.Detach(ctx, everyone, 1001, false))
 		w.Exec(`UPDATE iso SET state = 'verifying' WHERE id = ?`, w.disc)
 		return w.disc
 	}},
 	{name: "ISO deleting for ever", class: reconcile.Stuck, do: func(w *inhabited) string {
-		w.done(w.ISOs.Detach(ctx, everyone, 1001))
+		w.done(w.ISOs.Detach(ctx, everyone, 1001, false))
 		w.Exec(`UPDATE iso SET state = 'deleting', before_state = 'ready' WHERE id = ?`, w.disc)
 		w.Exec(`UPDATE iso_content SET state = 'removing', remover = ?`, w.disc)
 		return w.disc
 	}},
 	{name: "ISO deleted without an end", class: reconcile.Stuck, do: func(w *inhabited) string {
-		w.done(w.ISOs.Detach(ctx, everyone, 1001))
+		w.done(w.ISOs.Detach(ctx, everyone, 1001, false))
 		w.hidden(w.Drivers["TPA1"].DeleteISO(ctx, w.key()))
 		w.Exec(`UPDATE iso SET state = 'deleting', before_state = 'ready' WHERE id = ?`, w.disc)
 		w.Exec(`UPDATE iso_content SET state = 'removing', remover = ?`, w.disc)

@@ -132,7 +132,7 @@ func TestRepairWaitsItsTurn(t *testing.T) {
 	if n, ids := w.Reconcile.RepairAll(ctx, found); n != 1 || len(ids) != 1 {
 		t.Fatalf("%d repairs, %v", n, ids)
 	}
-	last, err := w.ISOs.Detach(ctx, everyone, 1001)
+	last, err := w.ISOs.Detach(ctx, everyone, 1001, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestQuarantinedImage(t *testing.T) {
 	w := inhabit(t)
 	lose := func() int64 {
 		t.Helper()
-		w.done(w.ISOs.Detach(ctx, everyone, 1001))
+		w.done(w.ISOs.Detach(ctx, everyone, 1001, false))
 		w.Exec(`DELETE FROM iso WHERE id = ?`, w.disc)
 		w.doctor(true)
 		list, err := w.Reconcile.Held(ctx, nil, 0, 10)
@@ -253,7 +253,7 @@ func TestQuarantinedImage(t *testing.T) {
 	if _, err := w.Reconcile.Discard(ctx, id); !errors.Is(err, reconcile.ErrHeldNotFound) {
 		t.Errorf("an image that was released: %v", err)
 	}
-	w.done(w.ISOs.Attach(ctx, everyone, 1001, w.disc))
+	w.done(w.ISOs.Attach(ctx, everyone, 1001, w.disc, false))
 	id = lose()
 	w.Drivers["TPA1"].On("DeleteISO").Fail(backend.ErrInvalid, 1)
 	w.Fails(w.accepted(w.Reconcile.Discard(ctx, id)), "backend_invalid")

@@ -52,7 +52,7 @@ func inhabit(t worldtest.TB) *inhabited {
 	w.off = w.done(w.Volumes.Create(ctx, everyone, 1002, 100)).VolumeID
 	w.done(w.Volumes.Detach(ctx, everyone, 1002, w.off))
 	w.disc = w.imported()
-	w.done(w.ISOs.Attach(ctx, everyone, 1001, w.disc))
+	w.done(w.ISOs.Attach(ctx, everyone, 1001, w.disc, false))
 	return w
 }
 
@@ -265,7 +265,7 @@ func (w *inhabited) ask(kind, n int, ids *[]string) {
 			_, _ = w.ISOs.Delete(ctx, everyone, i.ID, nil)
 		}
 	case 7:
-		_, _ = w.ISOs.Detach(ctx, everyone, 1001)
-		_, _ = w.ISOs.Attach(ctx, everyone, 1001, w.disc)
+		_, _ = w.ISOs.Detach(ctx, everyone, 1001, false)
+		_, _ = w.ISOs.Attach(ctx, everyone, 1001, w.disc, false)
 	}
 }

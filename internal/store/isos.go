@@ -68,8 +68,19 @@ func (t *Tx) RemoveISO(ctx context.Context, id string) error {
 
 // SetDrive is in iso.Tx.
 func (t *Tx) SetDrive(ctx context.Context, d vps.Device, isoID string) error {
-	n, err := t.exec(ctx, `UPDATE device SET iso_id = $3, iso_generation = iso_generation + 1 WHERE id = $1 AND iso_generation = $2`,
-		d.ID, d.ISOGeneration, orNull(isoID))
+	n, err := t.exec(ctx, `UPDATE device SET iso_id = $3, iso_generation = iso_generation + 1, boot_stage = '', boot_starts = '', boot_at = NULL
+		WHERE id = $1 AND iso_generation = $2`, d.ID, d.ISOGeneration, orNull(isoID))
+	return one(n, err, iso.ErrStale)
+}
+
+// SetBoot is in iso.Tx.
+func (t *Tx) SetBoot(ctx context.Context, d vps.Device, b vps.BootOnce) error {
+	var reset any
+	if !b.At.IsZero() {
+		reset = b.At.UnixMicro()
+	}
+	n, err := t.exec(ctx, `UPDATE device SET boot_stage = $3, boot_starts = $4, boot_at = $5 WHERE id = $1 AND iso_generation = $2`,
+		d.ID, d.ISOGeneration, b.Stage, b.Starts, reset)
 	return one(n, err, iso.ErrStale)
 }
 
@@ -145,6 +156,12 @@ func (s ISOs) Advance(ctx context.Context, l task.Lease, isoID string, done, siz
 		_, err := t.exec(ctx, `UPDATE iso SET done_bytes = $2, size_bytes = $3 WHERE id = $1`, isoID, done, size)
 		return err
 	})
+}
+
+// Booting is in iso.Store.
+func (s ISOs) Booting(ctx context.Context, facilityCode string) ([]vps.Device, error) {
+	out, err := all(ctx, s.db.reader(), scanDevice, selectDevice+`WHERE d.facility_code = $1 AND d.boot_stage <> '' ORDER BY d.id`, facilityCode)
+	return out, translate(err)
 }
 
 // Unfinished returns the ISOs whose import has not ended.

@@ -202,6 +202,7 @@ var hot = []struct{ name, query, want string }{
 		WHERE client_id = $1 AND type = 'DATADISK'`, "COVERING INDEX volume_client (client_id=? AND type=?)"},
 	{"resizes of a client", `FROM task t JOIN volume v ON v.id = t.volume_id`, "task_resize (client_id=?)"},
 	{"ISOs that a client uses", `FROM iso WHERE client_id = $1`, "COVERING INDEX iso_client (client_id=?)"},
+	{"devices that boot once", `AND d.boot_stage <> '' ORDER BY d.id`, "device_boot (facility_code=?)"},
 	{"sharers of a content", `SELECT count(*) FROM iso WHERE sha256`, "iso_content_share (sha256=? AND facility_code=?)"},
 }
 

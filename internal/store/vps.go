@@ -15,16 +15,17 @@ import (
 
 // The count of data volumes is one range of the index of a device's volumes.
 const selectDevice = `SELECT d.id, d.client_id, d.facility_code, d.hostname, d.status, d.vcpu, d.memory_mb, d.max_volumes, d.ref,
-	d.iso_id, d.iso_generation, d.created_at,
+	d.iso_id, d.iso_generation, d.boot_stage, d.boot_starts, d.boot_at, d.created_at,
 	(SELECT count(*) FROM volume v WHERE v.device_id = d.id AND v.type = 'DATADISK')
 	FROM device d `
 
 func scanDevice(r scanner) (d vps.Device, err error) {
 	var iso sql.NullString
+	var booted sql.NullInt64
 	var created int64
 	err = r.Scan(&d.ID, &d.ClientID, &d.FacilityCode, &d.Hostname, &d.Status, &d.VCPU, &d.MemoryMB, &d.MaxVolumes, &d.Ref,
-		&iso, &d.ISOGeneration, &created, &d.Volumes)
-	d.ISOID, d.CreatedAt = iso.String, at(created)
+		&iso, &d.ISOGeneration, &d.Boot.Stage, &d.Boot.Starts, &booted, &created, &d.Volumes)
+	d.ISOID, d.Boot.At, d.CreatedAt = iso.String, fromMicros(booted), at(created)
 	return d, err
 }
 

@@ -70,7 +70,7 @@ func (s *Service) runCreate(ctx context.Context, j job) error {
 	if j.v.State != Creating || !j.fits() {
 		return task.ErrPrecondition
 	}
-	if err := j.driver.EnsureVolume(ctx, backend.VolumeSpec{ID: j.v.ID, Bytes: j.v.Bytes}); err != nil {
+	if err := j.driver.EnsureVolume(ctx, backend.VolumeSpec{ID: j.v.ID, Bytes: j.v.Bytes, Ref: j.d.Ref}); err != nil {
 		return err
 	}
 	if err := j.driver.EnsureAttached(ctx, j.d.Ref, j.v.ID); err != nil {

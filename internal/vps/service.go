@@ -1,6 +1,7 @@
 package vps
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -70,6 +71,10 @@ type Service struct {
 	Drivers backend.Provider
 	Now     func() time.Time
 	NewID   func() string
+	// Deadline is how long a task may take, retries included; 0: 10 minutes.
+	// Patience is how long a guest may take to shut down; 0: 2 minutes.
+	// Undo bounds each attempt to undo a failed task; 0: 30 seconds.
+	Deadline, Patience, Undo time.Duration
 }
 
 // List returns the devices of a scope, by id, as in Get. ErrFacilityNotFound.
@@ -191,7 +196,9 @@ func asFault(err error) error {
 
 // Register makes e run the tasks of devices.
 func (s *Service) Register(e *task.Engine) {
-	e.Register(KindCreate, task.Policy{Deadline: 10 * time.Minute}, create{s})
+	quick := task.Policy{Deadline: cmp.Or(s.Deadline, 10*time.Minute)}
+	e.Register(KindCreate, quick, create{s})
+	e.Register(KindPower, quick, s.power())
 }
 
 // create makes the guest and its ROOT disk.
@@ -221,7 +228,7 @@ func (c create) Run(ctx context.Context, r *task.Run) error {
 	if err := driver.EnsureVM(ctx, backend.VM{Ref: d.Ref, VCPU: d.VCPU, MemoryMB: d.MemoryMB}); err != nil {
 		return err
 	}
-	if err := driver.EnsureVolume(ctx, backend.VolumeSpec{ID: a.VolumeID, Bytes: int64(a.RootGiB) << 30}); err != nil {
+	if err := driver.EnsureVolume(ctx, backend.VolumeSpec{ID: a.VolumeID, Bytes: int64(a.RootGiB) << 30, Ref: d.Ref}); err != nil {
 		return err
 	}
 	if err := driver.EnsureAttached(ctx, d.Ref, a.VolumeID); err != nil {
@@ -268,7 +275,7 @@ func (c create) undo(ctx context.Context, d Device, a args) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, undoTime)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.s.Undo, undoTime))
 	defer cancel()
 	// A guest that is off lets go at once; one that cannot be told is asked below.
 	_ = driver.Power(ctx, d.Ref, backend.PowerOff)

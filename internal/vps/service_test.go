@@ -237,7 +237,7 @@ func hidden(t *testing.T, w *worldtest.World, free string) {
 		"volumes": second(w.On(mine, device)),
 		"create":  second(w.Volumes.Create(ctx, mine, device, 50)),
 		"attach":  second(w.Volumes.Attach(ctx, mine, device, free)),
-		"eject":   second(w.ISOs.Detach(ctx, mine, device)),
+		"eject":   second(w.ISOs.Detach(ctx, mine, device, false)),
 	} {
 		if !errors.Is(err, vps.ErrDeviceNotFound) {
 			t.Errorf("%s: %v", name, err)

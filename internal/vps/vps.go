@@ -57,10 +57,36 @@ type Device struct {
 	// with each change to it and guards every change.
 	ISOID         string
 	ISOGeneration int64
+	// Boot is how far the ISO has come if the guest is to start from it once.
+	Boot BootOnce
 	// Volumes is how many data volumes are attached.
 	Volumes   int
 	CreatedAt time.Time
 }
+
+// BootOnce is how far an ISO has come that a guest is to start from once. The
+// zero value is an ISO that stays in the drive until it is detached.
+type BootOnce struct {
+	Stage BootStage
+	// Starts is backend.VMView.Starts of the guest as the stage came about.
+	Starts string
+	// At is when a reset brought the stage about; zero where none did.
+	At time.Time
+}
+
+// BootStage is a stage of BootOnce. The words are stored.
+type BootStage string
+
+// The stages, in order. BootPending: the guest runs with its disks first, so
+// only a start of its process counts. BootArmed: its next start or reset is from
+// the ISO. BootDone: it has started from the ISO. BootOver: it has restarted
+// since, and the ISO is to be ejected.
+const (
+	BootPending BootStage = "pending"
+	BootArmed   BootStage = "armed"
+	BootDone    BootStage = "done"
+	BootOver    BootStage = "over"
+)
 
 // hidden reports whether the scope may not see the device: one that could not
 // be made is nothing to its client, who did not ask for it.

@@ -2,6 +2,7 @@ package worldtest
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/drivebay/drivebay/internal/access"
@@ -18,7 +19,7 @@ func (w *World) Start() {
 		imports = 4
 	}
 	e := task.NewEngine(mortal{w.DB.Tasks(), w.graves}, task.Config{
-		Facilities: func(context.Context) ([]string, error) { return Facilities, nil },
+		Facilities: facilities,
 		Node:       node, Boot: boot, Poll: 5 * time.Millisecond,
 		Workers: map[task.Queue]int{task.Quick: 4, task.Imports: imports, task.Housework: 2},
 		Observe: func(task.Kind, string, time.Duration) { w.wake() },
@@ -33,10 +34,17 @@ func (w *World) Start() {
 		stop()
 		w.t.Fatalf("start engine: %v", err)
 	}
+	deaf := make(chan struct{})
+	go func() {
+		defer close(deaf)
+		w.ISOs.Listen(ctx, facilities, slog.New(slog.DiscardHandler))
+	}()
 	w.mu.Lock()
-	w.engine, w.boot, w.stop, w.drained, w.dying = e, boot, stop, drained, make(chan struct{})
+	w.engine, w.boot, w.stop, w.drained, w.deaf, w.dying = e, boot, stop, drained, deaf, make(chan struct{})
 	w.mu.Unlock()
 }
+
+func facilities(context.Context) ([]string, error) { return Facilities, nil }
 
 func (w *World) running() *task.Engine {
 	w.mu.Lock()
@@ -60,7 +68,7 @@ func (w *World) Kill() { w.end(true) }
 
 func (w *World) end(crash bool) {
 	w.mu.Lock()
-	stop, drained := w.stop, w.drained
+	stop, drained, deaf := w.stop, w.drained, w.deaf
 	if stop == nil {
 		w.mu.Unlock()
 		return
@@ -76,6 +84,7 @@ func (w *World) end(crash bool) {
 	w.mu.Unlock()
 	stop()
 	<-drained
+	<-deaf
 	for _, d := range w.Drivers {
 		d.Reopen()
 	}
@@ -150,15 +159,15 @@ func (w *World) KillAt(facility, method string, after bool, do func()) {
 	w.Start()
 }
 
-// Hurry starts the engine anew with a deadline for quick tasks of volumes and
-// ISOs; 0 gives them their own again.
+// Hurry starts the engine anew with a deadline for quick tasks; 0 gives them
+// their own again.
 func (w *World) Hurry(deadline time.Duration) {
 	w.t.Helper()
 	if w.Volumes.Deadline == deadline {
 		return
 	}
 	w.Stop()
-	w.Volumes.Deadline, w.ISOs.Deadline = deadline, deadline
+	w.Volumes.Deadline, w.ISOs.Deadline, w.VPS.Deadline = deadline, deadline, deadline
 	w.Start()
 }
 

@@ -105,6 +105,7 @@ type World struct {
 	graves  *graves
 	stop    context.CancelFunc
 	drained <-chan struct{}
+	deaf    <-chan struct{} // closed once guests are heard of no more
 }
 
 // template is the database of a world with its inhabitants, made once.
@@ -225,7 +226,7 @@ func NewID() string { return uuid.Must(uuid.NewV7()).String() }
 
 func (w *World) wire() {
 	const undo = 150 * time.Millisecond
-	w.VPS = &vps.Service{Store: mortalVPS{w.DB.VPS(), w.graves}, Drivers: w.Drivers, Now: w.Clock.Now, NewID: NewID}
+	w.VPS = &vps.Service{Store: mortalVPS{w.DB.VPS(), w.graves}, Drivers: w.Drivers, Now: w.Clock.Now, NewID: NewID, Undo: undo}
 	w.Volumes = &volume.Service{
 		Store: mortalVolumes{w.DB.Volumes(), w.graves}, Drivers: w.Drivers, Now: w.Clock.Now, NewID: NewID, Undo: undo,
 	}

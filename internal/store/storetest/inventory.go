@@ -127,13 +127,41 @@ func testDrive(t *testing.T, w *world) {
 	same(t, "generation", now.ISOGeneration, seen.ISOGeneration+1)
 	check(t, set(must(w.VPS().Device(ctx, everyone, dev2))(t), "one"))
 	equal(t, "devices of the ISO", must(w.ISOs().Get(ctx, everyone, "one"))(t).DeviceIDs, []int64{dev1, dev2})
+	testBootOnce(t, w, now)
 	check(t, set(now, ""))
 	same(t, "empty drive", must(w.VPS().Device(ctx, everyone, dev1))(t).ISOID, "")
+	equal(t, "stage in an empty drive", must(w.VPS().Device(ctx, everyone, dev1))(t).Boot, vps.BootOnce{})
 	equal(t, "devices of the ISO", must(w.ISOs().Get(ctx, everyone, "one"))(t).DeviceIDs, []int64{dev2})
 	is(t, set(vps.Device{ID: 4711}, "one"), iso.ErrStale)
 	if err := set(must(w.VPS().Device(ctx, everyone, dev3))(t), "no such ISO"); err == nil {
 		t.Error("a drive took an ISO that is not there")
 	}
+}
+
+// testBootOnce holds how far an ISO has come, on the drive with one in it.
+func testBootOnce(t *testing.T, w *world, d vps.Device) {
+	t.Helper()
+	ctx := t.Context()
+	set := func(d vps.Device, b vps.BootOnce) error {
+		return w.ISOs().Tx(ctx, func(tx iso.Tx) error { return tx.SetBoot(ctx, d, b) })
+	}
+	booting := func(code string) (ids []int64) {
+		for _, d := range must(w.ISOs().Booting(ctx, code))(t) {
+			ids = append(ids, d.ID)
+		}
+		return ids
+	}
+	same(t, "nothing boots once", len(booting(tpa)), 0)
+	armed := vps.BootOnce{Stage: vps.BootArmed, Starts: "4"}
+	check(t, set(d, armed))
+	equal(t, "stage", must(w.VPS().Device(ctx, everyone, dev1))(t).Boot, armed)
+	reset := vps.BootOnce{Stage: vps.BootDone, Starts: "4", At: w.clock.Now().Truncate(time.Microsecond)}
+	check(t, set(d, reset))
+	equal(t, "stage by a reset", must(w.VPS().Device(ctx, everyone, dev1))(t).Boot, reset)
+	equal(t, "who boots once", booting(tpa), []int64{dev1})
+	same(t, "who boots once elsewhere", len(booting(lax)), 0)
+	d.ISOGeneration--
+	is(t, set(d, armed), iso.ErrStale)
 }
 
 func testEvents(t *testing.T, w *world) {

@@ -62,9 +62,10 @@ CREATE TABLE device (
     ref            TEXT NOT NULL,
     iso_id         TEXT REFERENCES iso (id),
     iso_generation INTEGER NOT NULL DEFAULT 0,
-    created_at     INTEGER NOT NULL,
+    created_at     INTEGER NOT NULL, boot_stage TEXT NOT NULL DEFAULT '', boot_starts TEXT NOT NULL DEFAULT '', boot_at INTEGER,
     UNIQUE (facility_code, ref)
 ) STRICT;
+CREATE INDEX device_boot ON device (facility_code, id) WHERE boot_stage <> '';
 CREATE INDEX device_client ON device (client_id, id);
 CREATE INDEX device_iso ON device (iso_id) WHERE iso_id IS NOT NULL;
 CREATE TABLE event (
