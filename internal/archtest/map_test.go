@@ -62,6 +62,7 @@ var inTests = map[string][]string{
 	"internal/task":           {"internal/store", "internal/volume", "internal/iso"},
 	"internal/task/taskmodel": {"internal/store", "internal/volume"},
 	"internal/store":          {"internal/backend/local"},
+	"internal/adopt":          {"internal/reconcile"},
 	"internal/httpapi":        {"internal/store"},
 	"internal/app":            {"api"},
 }
