@@ -15,7 +15,7 @@ var levels = [][]string{
 	{"internal/backend/local", "internal/backend/libvirt", "internal/backend/fake", "internal/backend/backendtest"},
 	{"internal/access", "internal/vps", "internal/billing", "internal/task", "internal/webhook", "internal/node", "internal/idempotency"},
 	{"internal/volume", "internal/iso", "internal/task/taskmodel"},
-	{"internal/reconcile"},
+	{"internal/reconcile", "internal/adopt"},
 	{"internal/store", "internal/store/storetest", "internal/worldtest", "internal/httpapi", "internal/console"},
 	{"internal/app"},
 }
@@ -62,6 +62,7 @@ var inTests = map[string][]string{
 	"internal/task":           {"internal/store", "internal/volume", "internal/iso"},
 	"internal/task/taskmodel": {"internal/store", "internal/volume"},
 	"internal/store":          {"internal/backend/local"},
+	"internal/adopt":          {"internal/reconcile"},
 	"internal/httpapi":        {"internal/store"},
 	"internal/app":            {"api"},
 }
