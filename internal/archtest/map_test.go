@@ -36,6 +36,8 @@ var edge = map[string][]string{
 	"cmd/drivebay": {"internal/app", "internal/cli", "internal/config"},
 	"terraform":    {"client", "api"},
 	"compat":       {},
+
+	"internal/libvirttest/guestinit": {}, // runs in guests, alone
 }
 
 // free are the packages that test and measure the whole; they may import

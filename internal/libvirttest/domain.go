@@ -35,7 +35,7 @@ func (g *Guest) domain(o GuestOptions) *libvirtxml.Domain {
 		Source: &libvirtxml.DomainChardevSource{File: &libvirtxml.DomainChardevSourceFile{Path: g.d.serial(g.Name), Append: "off"}},
 		Target: &libvirtxml.DomainSerialTarget{Port: &[]uint{0}[0]},
 	}}
-	return &libvirtxml.Domain{
+	domain := &libvirtxml.Domain{
 		Type: "qemu", Name: g.Name, UUID: g.UUID,
 		Memory:     &libvirtxml.DomainMemory{Value: 64, Unit: "MiB"},
 		VCPU:       &libvirtxml.DomainVCPU{Value: 1},
@@ -44,6 +44,10 @@ func (g *Guest) domain(o GuestOptions) *libvirtxml.Domain {
 		OnPoweroff: "destroy", OnReboot: "restart", OnCrash: "destroy",
 		Devices: devices,
 	}
+	if o.kernel != "" {
+		g.linux(domain, o)
+	}
+	return domain
 }
 
 // ports are PCIe slots; libvirt adds hardly any by itself.

@@ -20,6 +20,8 @@ type GuestOptions struct {
 	Root  string // path of the raw file it starts from first, "" for none
 	Ports int    // PCIe slots for what is plugged in later; 0: 12
 	Off   bool   // it is defined and not started
+
+	kernel, initrd string // what a guest with an OS starts from
 }
 
 // CDAlias is the alias of a guest's only drive.
