@@ -181,7 +181,7 @@ func (h *host) handle(ctx context.Context, c call) (out reply) {
 	case "EnsureVM":
 		done.err = d.EnsureVM(ctx, backend.VM{Ref: c.Ref, VCPU: c.VCPU, MemoryMB: c.MemoryMB})
 	case "EnsureVolume":
-		done.err = d.EnsureVolume(ctx, backend.VolumeSpec{ID: c.VolumeID, Bytes: c.Bytes})
+		done.err = d.EnsureVolume(ctx, backend.VolumeSpec{ID: c.VolumeID, Bytes: c.Bytes, Ref: c.Guest})
 	case "GrowVolume":
 		done.err = d.GrowVolume(ctx, c.VolumeID, c.Bytes)
 	case "DeleteVolume":
@@ -198,6 +198,8 @@ func (h *host) handle(ctx context.Context, c call) (out reply) {
 		done.err = d.DeleteISO(ctx, c.ISOKey)
 	case "Power":
 		done.err = d.Power(ctx, c.Ref, c.Action)
+	case "SetBoot":
+		out.Pending, done.err = d.SetBoot(ctx, c.Ref, c.CDFirst)
 	case "Inspect":
 		out.VM, done.err = d.Inspect(ctx, c.Ref)
 	case "InspectVolume":

@@ -18,8 +18,9 @@ import (
 // call is one call of a driver on its way to the host.
 type call struct {
 	Facility, Method, Ref, VolumeID, ISOKey, Path string
+	Guest                                         string // the one a volume is made for
 	Bytes                                         int64
-	Force                                         bool
+	Force, CDFirst                                bool
 	Action                                        backend.PowerAction
 	VCPU, MemoryMB                                int
 	Timeout                                       time.Duration
@@ -40,6 +41,8 @@ type reply struct {
 	VM     backend.VMView
 	Volume backend.VolumeView
 	All    backend.View
+	// Pending is the answer of SetBoot.
+	Pending bool
 }
 
 // wireError is an error of a driver; Reason is "" for one that is none.
@@ -126,7 +129,7 @@ func (r *remote) EnsureVM(ctx context.Context, v backend.VM) error {
 }
 
 func (r *remote) EnsureVolume(ctx context.Context, s backend.VolumeSpec) error {
-	_, err := r.do(ctx, call{Method: "EnsureVolume", VolumeID: s.ID, Bytes: s.Bytes})
+	_, err := r.do(ctx, call{Method: "EnsureVolume", VolumeID: s.ID, Bytes: s.Bytes, Guest: s.Ref})
 	return err
 }
 
@@ -168,6 +171,18 @@ func (r *remote) DeleteISO(ctx context.Context, key string) error {
 func (r *remote) Power(ctx context.Context, ref string, a backend.PowerAction) error {
 	_, err := r.do(ctx, call{Method: "Power", Ref: ref, Action: a})
 	return err
+}
+
+func (r *remote) SetBoot(ctx context.Context, ref string, cdFirst bool) (bool, error) {
+	out, err := r.do(ctx, call{Method: "SetBoot", Ref: ref, CDFirst: cdFirst})
+	return out.Pending, err
+}
+
+// Watch hears nothing: every event is lost on the way, and the servers have to
+// look for themselves.
+func (r *remote) Watch(ctx context.Context, _ func(backend.GuestEvent)) error {
+	<-ctx.Done()
+	return nil
 }
 
 func (r *remote) Inspect(ctx context.Context, ref string) (backend.VMView, error) {

@@ -66,9 +66,23 @@ type Driver interface {
 	DeleteISO(ctx context.Context, isoKey string) error
 
 	// Power changes the power state of a guest and returns once it is so. So
-	// already: nil. A reset leaves a guest that is off alone. Missing:
-	// ErrVMNotFound. An action it does not know: ErrUnsupported.
+	// already: nil. A guest may take its time to shut down, or ignore that it is
+	// asked to: the call waits until ctx ends, and the guest may still go later.
+	// A reset leaves a guest that is off alone. Missing: ErrVMNotFound. An action
+	// it does not know: ErrUnsupported.
 	Power(ctx context.Context, ref string, action PowerAction) error
+
+	// SetBoot makes the guest try its CD drive before its disks from its next
+	// start on, or its disks alone first. So already: nothing changes. pending
+	// is true while the guest runs with another order than the one asked for: it
+	// has to be powered off and on. Missing: ErrVMNotFound, but nil for
+	// cdFirst false.
+	SetBoot(ctx context.Context, ref string, cdFirst bool) (pending bool, err error)
+
+	// Watch calls fn for what happens to guests, one call at a time, until ctx
+	// ends; then it returns nil. What happened while the connection to a host
+	// was away is lost, and GuestUnknown with Ref "" says so once it is back.
+	Watch(ctx context.Context, fn func(GuestEvent)) error
 
 	// Inspect reads one guest. Missing: ErrVMNotFound.
 	Inspect(ctx context.Context, ref string) (VMView, error)
@@ -97,6 +111,9 @@ type Info struct {
 	TrayLock bool
 	// Persistent: what was made is there again after the driver is reopened.
 	Persistent bool
+	// Boots: guests start from what SetBoot says. Without it, SetBoot is
+	// ErrUnsupported.
+	Boots bool
 }
 
 // VM describes a guest to EnsureVM.
@@ -110,6 +127,10 @@ type VM struct {
 type VolumeSpec struct {
 	ID    string
 	Bytes int64
+	// Ref is the guest the volume is made for, "" when none is known. A driver
+	// whose hosts have storage of their own puts the volume where that guest
+	// can reach it.
+	Ref string
 }
 
 // ISOSpec describes an image to ImportISO. Key names the content, not a
@@ -144,6 +165,10 @@ type VMView struct {
 	VolumeIDs []string
 	// ISOKey is the image in the CD drive, "" when it is empty.
 	ISOKey string
+	// CDFirst: the guest tries its CD drive first at its next start.
+	CDFirst bool
+	// Starts changes with every start of the guest's process; "" while it is off.
+	Starts string
 }
 
 // View is everything a driver holds, each list sorted by its id.

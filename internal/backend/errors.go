@@ -25,7 +25,8 @@ var (
 	ErrShrink             = &Error{Reason: "disk_shrink", Text: "the disk is already larger than that", Permanent: true}
 	ErrInUse              = &Error{Reason: "disk_in_use", Text: "a VPS still uses it", Permanent: true}
 	ErrNoSlot             = &Error{Reason: "device_full", Text: "the VPS has no free slot for another volume", Permanent: true}
-	ErrTrayLocked         = &Error{Reason: "tray_locked", Text: "the guest keeps the CD tray locked", Permanent: true}
+	ErrTrayLocked         = &Error{Reason: "tray_locked", Text: "the guest keeps the CD tray locked; detach with force to open it", Permanent: true}
+	ErrOtherHost          = &Error{Reason: "other_host", Text: "the volume is on the storage of another host than the VPS", Permanent: true}
 	ErrGuestDidNotRelease = &Error{Reason: "guest_did_not_release", Text: "the guest did not release the volume in time", Permanent: true}
 	ErrNoSpace            = &Error{Reason: "storage_full", Text: "the storage of the facility is full", Permanent: true}
 	ErrUnsupported        = &Error{Reason: "not_supported", Text: "this facility cannot do that", Permanent: true}

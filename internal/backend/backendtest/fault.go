@@ -50,6 +50,12 @@ func (k *kit) changes() []change {
 		{"ImportISO", func(ctx context.Context) error { return k.d.ImportISO(ctx, spec, path) }},
 		{"DeleteISO", func(ctx context.Context) error { return k.d.DeleteISO(ctx, key) }},
 	}
+	if k.d.Info().Boots {
+		list = append(list, change{"SetBoot", func(ctx context.Context) error {
+			_, err := k.d.SetBoot(ctx, ref, true)
+			return err
+		}})
+	}
 	if k.d.Info().MakesVMs {
 		vm := backend.VM{Ref: "vm-" + randomHex(6), VCPU: 2, MemoryMB: 1024}
 		list = append(list, change{"EnsureVM", func(ctx context.Context) error { return k.d.EnsureVM(ctx, vm) }})

@@ -42,6 +42,10 @@ var fenceCases = map[string]func(*kit){
 		before := k.view()
 		k.refused(before, k.d.SetMedia(at(7), ref, "", true), backend.ErrFenced)
 		k.refused(before, k.d.Power(at(7), ref, backend.PowerOff), backend.ErrFenced)
+		if k.d.Info().Boots {
+			_, err := k.d.SetBoot(at(7), ref, true)
+			k.refused(before, err, backend.ErrFenced)
+		}
 		k.ok(k.d.SetMedia(at(9), ref, "", true))
 		k.ok(k.d.DeleteISO(at(1), key)) // images are shared
 	},

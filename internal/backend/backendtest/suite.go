@@ -36,6 +36,8 @@ type Harness struct {
 	HoldVolume func(t *testing.T, ref, volumeID string, hold bool)
 	// StopGuest is a guest going down without the driver being asked.
 	StopGuest func(t *testing.T, ref string)
+	// Deafen makes a running guest ignore that it is asked to shut down.
+	Deafen func(t *testing.T, ref string, deaf bool)
 	// Fill leaves the storage no room for another volume, or makes room again.
 	Fill func(t *testing.T, full bool)
 	// Read returns a volume's content and Write overwrites its beginning, as
@@ -64,7 +66,7 @@ const (
 // parallel where the driver's storage is its own.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	for _, group := range []map[string]func(*kit){
-		volumeCases, attachCases, isoCases, powerCases, faultCases, raceCases, fenceCases,
+		volumeCases, attachCases, isoCases, powerCases, bootCases, watchCases, faultCases, raceCases, fenceCases,
 	} {
 		for name, run := range group {
 			t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -27,11 +28,13 @@ type Driver struct {
 	opts   Options
 	locks  backend.Locks
 	fences backend.Fences
+	heard  backend.Watchers
 	script script
 	log    callLog
 
 	mu      sync.Mutex
 	closed  bool
+	gone    chan struct{} // closed by Close, replaced by Reopen
 	full    bool
 	volumes map[string]int64 // bytes by volume id
 	isos    map[string]int64 // bytes by key
@@ -48,6 +51,10 @@ type vm struct {
 	holds      map[string]bool // volumes it does not let go
 	iso        string
 	trayLocked bool
+	deaf       bool // ignores that it is asked to shut down
+	cdFirst    bool // at the next start
+	fromCD     bool // what cdFirst was at the last one
+	starts     int
 }
 
 // New returns an empty fake.
@@ -64,12 +71,13 @@ func New(o Options) *Driver {
 		isos:    make(map[string]int64),
 		vms:     make(map[string]*vm),
 		changed: make(chan struct{}),
+		gone:    make(chan struct{}),
 	}
 }
 
 // Info implements backend.Driver.
 func (d *Driver) Info() backend.Info {
-	return backend.Info{Name: "fake", MakesVMs: true, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true}
+	return backend.Info{Name: "fake", MakesVMs: true, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true}
 }
 
 // EnsureVM implements backend.Driver. A new guest runs.
@@ -81,14 +89,16 @@ func (d *Driver) EnsureVM(ctx context.Context, spec backend.VM) error {
 			v.spec = spec
 			return nil
 		}
-		d.vms[spec.Ref] = &vm{spec: spec, running: true, volumes: make(map[string]bool), holds: make(map[string]bool)}
+		v := &vm{spec: spec, volumes: make(map[string]bool), holds: make(map[string]bool)}
+		d.vms[spec.Ref] = v
+		d.start(v)
 		return nil
 	})
 }
 
 // EnsureVolume implements backend.Driver.
 func (d *Driver) EnsureVolume(ctx context.Context, spec backend.VolumeSpec) error {
-	return d.do(ctx, Call{Method: "EnsureVolume", VolumeID: spec.ID, Bytes: spec.Bytes}, func(context.Context) error {
+	return d.do(ctx, Call{Method: "EnsureVolume", VolumeID: spec.ID, Bytes: spec.Bytes, Guest: spec.Ref}, func(context.Context) error {
 		if spec.Bytes < 1 {
 			return backend.ErrInvalid
 		}
@@ -256,6 +266,12 @@ func (d *Driver) Reopen() { d.setClosed(false) }
 func (d *Driver) setClosed(closed bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	switch {
+	case closed && !d.closed:
+		close(d.gone)
+	case !closed && d.closed:
+		d.gone = make(chan struct{})
+	}
 	d.closed = closed
 	d.wake()
 }
@@ -270,14 +286,18 @@ func (d *Driver) holder(volumeID string) *vm {
 	return nil
 }
 
-// wake tells waiting detaches to look again. The caller holds mu.
+// wake tells those who wait for a guest to look again. The caller holds mu.
 func (d *Driver) wake() {
 	close(d.changed)
 	d.changed = make(chan struct{})
 }
 
 func (v *vm) view() backend.VMView {
-	return backend.VMView{Ref: v.spec.Ref, Running: v.running, VolumeIDs: sortedKeys(v.volumes), ISOKey: v.iso}
+	view := backend.VMView{Ref: v.spec.Ref, Running: v.running, VolumeIDs: sortedKeys(v.volumes), ISOKey: v.iso, CDFirst: v.cdFirst}
+	if v.running {
+		view.Starts = strconv.Itoa(v.starts)
+	}
+	return view
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -27,6 +27,7 @@ func TestSuite(t *testing.T) {
 			LockTray:   func(_ *testing.T, ref string, locked bool) { d.SetTrayLocked(ref, locked) },
 			HoldVolume: func(_ *testing.T, ref, id string, hold bool) { d.SetGuestHolds(ref, id, hold) },
 			StopGuest:  func(_ *testing.T, ref string) { d.StopGuest(ref) },
+			Deafen:     func(_ *testing.T, ref string, deaf bool) { d.SetDeaf(ref, deaf) },
 			Fill:       func(_ *testing.T, full bool) { d.SetFull(full) },
 		}
 	})
@@ -197,7 +198,7 @@ func TestLog(t *testing.T) {
 
 func TestOnUnknownMethodPanics(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"GrowVolumes", "Close", "Info"} {
+	for _, name := range []string{"GrowVolumes", "Close", "Info", "Watch"} {
 		func() {
 			defer func() {
 				if recover() == nil {

@@ -104,30 +104,8 @@ func (d *Driver) SetMedia(ctx context.Context, ref, isoKey string, force bool) e
 	})
 }
 
-// Power implements backend.Driver.
-func (d *Driver) Power(ctx context.Context, ref string, action backend.PowerAction) error {
-	return d.do(ctx, Call{Method: "Power", Ref: ref, Action: action}, func(context.Context) error {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		v := d.vms[ref]
-		if v == nil {
-			return backend.ErrVMNotFound
-		}
-		switch action {
-		case backend.PowerStart:
-			v.running = true
-		case backend.PowerShutdown, backend.PowerOff:
-			v.running = false
-		case backend.PowerReset: // a reset leaves both states as they are
-		default:
-			return backend.ErrUnsupported
-		}
-		return nil
-	})
-}
-
 // SetTrayLocked makes the guest lock its CD tray while it runs, or not. It
-// does nothing when there is no such guest, as do the next two.
+// does nothing when there is no such guest, as do those below.
 func (d *Driver) SetTrayLocked(ref string, locked bool) {
 	d.change(ref, func(v *vm) { v.trayLocked = locked })
 }
@@ -142,11 +120,6 @@ func (d *Driver) SetGuestHolds(ref, volumeID string, hold bool) {
 			delete(v.holds, volumeID)
 		}
 	})
-}
-
-// StopGuest is the guest going down by itself, even while a call waits for it.
-func (d *Driver) StopGuest(ref string) {
-	d.change(ref, func(v *vm) { v.running = false })
 }
 
 // SetFull fills the storage, or empties it again: while it is full, what needs

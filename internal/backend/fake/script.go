@@ -19,6 +19,8 @@ type Call struct {
 	ISOKey   string
 	Bytes    int64
 	Force    bool
+	CDFirst  bool
+	Guest    string // the one a volume is made for
 	Action   backend.PowerAction
 	// Done and Err are set in the log once the method has returned.
 	Done bool
@@ -47,9 +49,11 @@ func (c Call) locks() []string {
 // valid checks the names the method needs.
 func (c Call) valid() bool {
 	switch c.Method {
-	case "EnsureVM", "Power", "Inspect":
+	case "EnsureVM", "Power", "SetBoot", "Inspect":
 		return backend.ValidID(c.Ref)
-	case "EnsureVolume", "GrowVolume", "DeleteVolume", "InspectVolume":
+	case "EnsureVolume":
+		return backend.ValidID(c.VolumeID) && (c.Guest == "" || backend.ValidID(c.Guest))
+	case "GrowVolume", "DeleteVolume", "InspectVolume":
 		return backend.ValidID(c.VolumeID)
 	case "EnsureAttached", "EnsureDetached":
 		return backend.ValidID(c.Ref) && backend.ValidID(c.VolumeID)
@@ -87,7 +91,7 @@ type Rule struct {
 // method of that name, as a rule for none would silently do nothing.
 func (d *Driver) On(method string) *Rule {
 	switch method {
-	case "Info", "Close":
+	case "Info", "Close", "Watch":
 		panic("fake: " + method + " takes no rules")
 	}
 	if _, ok := reflect.TypeFor[backend.Driver]().MethodByName(method); !ok {

@@ -77,25 +77,31 @@ func (d *Driver) awaitRelease(ctx context.Context, v *vm, volumeID string, timeo
 	if timeout <= 0 {
 		timeout = d.opts.DetachTimeout
 	}
-	var expired <-chan time.Time
+	t := time.NewTimer(timeout)
+	defer t.Stop()
+	is, err := d.await(ctx, v, t.C, func(g *record) bool { return !g.has(volumeID) || !g.holds(volumeID) })
+	if err == nil && !is {
+		return backend.ErrGuestDidNotRelease
+	}
+	return err
+}
+
+// await reports true once the guest is as wanted, and false when expired comes
+// first.
+func (d *Driver) await(ctx context.Context, v *vm, expired <-chan time.Time, wanted func(*record) bool) (is bool, err error) {
 	for {
 		g, changed := d.read(v)
-		if !g.has(volumeID) || !g.holds(volumeID) {
-			return nil
-		}
-		if expired == nil {
-			t := time.NewTimer(timeout)
-			defer t.Stop()
-			expired = t.C
+		if wanted(g) {
+			return true, nil
 		}
 		select {
 		case <-changed:
 		case <-expired:
-			return backend.ErrGuestDidNotRelease
+			return false, nil
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		case <-d.closing:
-			return backend.ErrUnavailable.Because(fs.ErrClosed)
+			return false, backend.ErrUnavailable.Because(fs.ErrClosed)
 		}
 	}
 }

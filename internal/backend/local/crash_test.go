@@ -59,6 +59,7 @@ type op struct {
 	Image             int
 	Bytes             int64
 	Action            backend.PowerAction
+	CDFirst           bool
 }
 
 // note is one line of a child: a call about to be made, or done.
@@ -76,7 +77,7 @@ func imageOf(n int) (key string, content []byte) {
 }
 
 func randomOp(r *rand.Rand, worker int) op {
-	kinds := []string{"vm", "create", "create", "grow", "delete", "attach", "attach", "detach", "power", "import", "unimport", "media", "media", "eject"}
+	kinds := []string{"vm", "create", "create", "grow", "delete", "attach", "attach", "detach", "power", "boot", "import", "unimport", "media", "media", "eject"}
 	actions := []backend.PowerAction{backend.PowerStart, backend.PowerOff, backend.PowerShutdown, backend.PowerReset}
 	return op{
 		Kind:   kinds[r.IntN(len(kinds))],
@@ -84,7 +85,7 @@ func randomOp(r *rand.Rand, worker int) op {
 		Volume: fmt.Sprintf("vol-%d-%d", worker, r.IntN(4)),
 		Image:  worker*10 + r.IntN(2),
 		Bytes:  int64(1+r.IntN(3)) << 16,
-		Action: actions[r.IntN(len(actions))],
+		Action: actions[r.IntN(len(actions))], CDFirst: r.IntN(2) == 0,
 	}
 }
 
@@ -105,6 +106,9 @@ func (o op) run(d *Driver, dir string) error {
 		return d.EnsureDetached(ctx, o.Ref, o.Volume, backend.DetachOptions{})
 	case "power":
 		return d.Power(ctx, o.Ref, o.Action)
+	case "boot":
+		_, err := d.SetBoot(ctx, o.Ref, o.CDFirst)
+		return err
 	case "import":
 		key, content := imageOf(o.Image)
 		path := filepath.Join(dir, key)
@@ -189,6 +193,8 @@ func reason(err error) string {
 // model is what one worker's calls lead to: the rules once more, on maps.
 type model struct {
 	running map[string]bool // every guest is in it
+	cdFirst map[string]bool
+	starts  map[string]int
 	media   map[string]string
 	holder  map[string]string
 	bytes   map[string]int64
@@ -196,11 +202,11 @@ type model struct {
 }
 
 func newModel() model {
-	return model{map[string]bool{}, map[string]string{}, map[string]string{}, map[string]int64{}, map[string]int64{}}
+	return model{map[string]bool{}, map[string]bool{}, map[string]int{}, map[string]string{}, map[string]string{}, map[string]int64{}, map[string]int64{}}
 }
 
 func (m model) clone() model {
-	return model{maps.Clone(m.running), maps.Clone(m.media), maps.Clone(m.holder), maps.Clone(m.bytes), maps.Clone(m.images)}
+	return model{maps.Clone(m.running), maps.Clone(m.cdFirst), maps.Clone(m.starts), maps.Clone(m.media), maps.Clone(m.holder), maps.Clone(m.bytes), maps.Clone(m.images)}
 }
 
 // apply makes the call on m, or says why not and leaves m alone.
@@ -211,7 +217,7 @@ func (m model) apply(o op) error {
 	switch o.Kind {
 	case "vm":
 		if !vm {
-			m.running[o.Ref] = true
+			m.start(o.Ref)
 		}
 	case "create":
 		if vol && size != o.Bytes {
@@ -239,8 +245,16 @@ func (m model) apply(o op) error {
 	case "power":
 		if !vm {
 			return backend.ErrVMNotFound
+		} else if o.Action == backend.PowerStart {
+			m.start(o.Ref)
 		} else if o.Action != backend.PowerReset {
-			m.running[o.Ref] = o.Action == backend.PowerStart
+			m.running[o.Ref] = false
+		}
+	case "boot":
+		if vm {
+			m.cdFirst[o.Ref] = o.CDFirst
+		} else if o.CDFirst {
+			return backend.ErrVMNotFound
 		}
 	case "import":
 		m.images[key] = int64(len(content))
@@ -262,6 +276,13 @@ func (m model) apply(o op) error {
 		delete(m.media, o.Ref)
 	}
 	return nil
+}
+
+func (m model) start(ref string) {
+	if !m.running[ref] {
+		m.running[ref] = true
+		m.starts[ref]++
+	}
 }
 
 func (m model) attach(o op, vm, vol bool) error {
@@ -291,7 +312,10 @@ func (m model) attach(o op, vm, vol bool) error {
 func (m model) view() backend.View {
 	var all backend.View
 	for _, ref := range slices.Sorted(maps.Keys(m.running)) {
-		v := backend.VMView{Ref: ref, Running: m.running[ref], ISOKey: m.media[ref]}
+		v := backend.VMView{Ref: ref, Running: m.running[ref], ISOKey: m.media[ref], CDFirst: m.cdFirst[ref]}
+		if v.Running {
+			v.Starts = fmt.Sprint(m.starts[ref])
+		}
 		for _, id := range slices.Sorted(maps.Keys(m.holder)) {
 			if m.holder[id] == ref {
 				v.VolumeIDs = append(v.VolumeIDs, id)

@@ -32,6 +32,8 @@
 //	{"format":1,"ref":"vm-1","vcpu":1,"memoryMB":1024,"running":true,
 //	 "volumes":["a","b"],"iso":"","trayLocked":false,"holds":[]}
 //
+// and, where they are not nothing, "cdFirst", "fromCD", "starts" and "deaf".
+//
 // # What is in memory
 //
 // The guests, and which guest has which volume and image, are read at Open.

@@ -72,6 +72,10 @@ func stepCases(importPath, importSteps string) []stepCase {
 		}, importSteps, "syncdir"},
 		{"SetMedia", func(ctx context.Context, d *Driver) error { return d.SetMedia(ctx, "vm", stepKey, false) }, saved, ""},
 		{"Power", func(ctx context.Context, d *Driver) error { return d.Power(ctx, "vm", backend.PowerOff) }, saved, ""},
+		{"SetBoot", func(ctx context.Context, d *Driver) error {
+			_, err := d.SetBoot(ctx, "vm", true)
+			return err
+		}, saved, ""},
 		{"Eject", func(ctx context.Context, d *Driver) error { return d.SetMedia(ctx, "vm", "", false) }, saved, ""},
 		{"EnsureDetached", func(ctx context.Context, d *Driver) error {
 			return d.EnsureDetached(ctx, "vm", "v", backend.DetachOptions{})

@@ -123,6 +123,12 @@ func (d *Driver) adopt(v *vm, g *record) {
 	v.state = g
 	close(v.changed)
 	v.changed = make(chan struct{})
+	switch {
+	case g.Running && !old.Running:
+		d.heard.Tell(backend.GuestEvent{Ref: g.Ref, What: backend.GuestStarted})
+	case old.Running && !g.Running:
+		d.heard.Tell(backend.GuestEvent{Ref: g.Ref, What: backend.GuestStopped})
+	}
 }
 
 // update changes a guest and returns once that is durable. On an error the
@@ -221,75 +227,10 @@ func (d *Driver) EnsureVM(ctx context.Context, spec backend.VM) error {
 	if v := d.guest(spec.Ref); v != nil {
 		return d.update(ctx, v, func(g *record) { g.VCPU, g.MemoryMB = spec.VCPU, spec.MemoryMB })
 	}
-	g := &record{Ref: spec.Ref, VCPU: spec.VCPU, MemoryMB: spec.MemoryMB, Running: true}
+	g := &record{Ref: spec.Ref, VCPU: spec.VCPU, MemoryMB: spec.MemoryMB}
+	g.start()
 	v := &vm{}
 	v.writing.Lock()
 	defer v.writing.Unlock()
 	return ioError("make guest "+spec.Ref, d.save(ctx, v, g))
-}
-
-// Power implements backend.Driver. A simulated guest that is asked to shut down
-// does so at once.
-func (d *Driver) Power(ctx context.Context, ref string, action backend.PowerAction) error {
-	if !backend.ValidID(ref) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, vmLock(ref))
-	if err != nil {
-		return err
-	}
-	defer leave()
-	v := d.guest(ref)
-	if v == nil {
-		return backend.ErrVMNotFound
-	}
-	switch action {
-	case backend.PowerStart:
-		return d.update(ctx, v, func(g *record) { g.Running = true })
-	case backend.PowerShutdown, backend.PowerOff:
-		return d.update(ctx, v, func(g *record) { g.Running = false })
-	case backend.PowerReset:
-		return d.update(ctx, v, func(*record) {})
-	}
-	return backend.ErrUnsupported.Because(fmt.Errorf("power action %q", action))
-}
-
-// SetTrayLocked makes the guest lock its CD tray while it runs, or not. This
-// and the other knobs outlive a restart. No such guest: ErrVMNotFound.
-func (d *Driver) SetTrayLocked(ref string, locked bool) error {
-	return d.turn(ref, func(g *record) { g.TrayLocked = locked })
-}
-
-// SetGuestHolds makes the guest keep the volume when it is asked to release it
-// while it runs, or let go again. A detach that waits sees it at once.
-func (d *Driver) SetGuestHolds(ref, volumeID string, hold bool) error {
-	if !backend.ValidID(volumeID) {
-		return backend.ErrInvalid
-	}
-	return d.turn(ref, func(g *record) {
-		if hold {
-			g.Holds = with(g.Holds, volumeID)
-		} else {
-			g.Holds = without(g.Holds, volumeID)
-		}
-	})
-}
-
-// StopGuest is the guest going down by itself, even while a call waits for it.
-func (d *Driver) StopGuest(ref string) error {
-	return d.turn(ref, func(g *record) { g.Running = false })
-}
-
-// turn changes a guest without waiting for the call that holds it.
-func (d *Driver) turn(ref string, change func(*record)) error {
-	leave, err := d.enter(context.Background())
-	if err != nil {
-		return err
-	}
-	defer leave()
-	v := d.guest(ref)
-	if v == nil {
-		return backend.ErrVMNotFound
-	}
-	return d.update(context.Background(), v, change)
 }

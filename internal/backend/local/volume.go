@@ -14,7 +14,7 @@ func volumeFile(id string) string { return id + ".raw" }
 // EnsureVolume implements backend.Driver. The file is sparse: it takes space as
 // it is written, so the sum of all volumes may exceed the disk.
 func (d *Driver) EnsureVolume(ctx context.Context, spec backend.VolumeSpec) error {
-	if !backend.ValidID(spec.ID) || spec.Bytes < 1 {
+	if !backend.ValidID(spec.ID) || spec.Bytes < 1 || spec.Ref != "" && !backend.ValidID(spec.Ref) {
 		return backend.ErrInvalid
 	}
 	leave, err := d.enter(ctx, volumeLock(spec.ID))

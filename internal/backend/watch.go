@@ -1,0 +1,90 @@
+package backend
+
+import (
+	"context"
+	"io/fs"
+	"sync"
+)
+
+// GuestEvent is what Watch tells: something happened to a guest.
+type GuestEvent struct {
+	Ref  string // "" with GuestUnknown: any guest
+	What GuestChange
+}
+
+// GuestChange is what happened to a guest.
+type GuestChange string
+
+// The changes.
+const (
+	GuestStarted GuestChange = "started" // a new process: the order of SetBoot counts from here on
+	GuestReset   GuestChange = "reset"   // the guest restarted inside its process
+	GuestStopped GuestChange = "stopped"
+	GuestUnknown GuestChange = "unknown" // look again
+)
+
+// Watchers passes what happens to guests on to all who watch. A driver keeps
+// one for its Watch. The zero value is ready to use.
+type Watchers struct {
+	mu  sync.Mutex
+	all map[*watcher]struct{}
+}
+
+// watcher has the events that its function has not been told yet.
+type watcher struct {
+	queue []GuestEvent  // guarded by Watchers.mu
+	more  chan struct{} // has a value when the queue has
+}
+
+// Tell passes an event on to those who watch now. It never waits for them.
+func (w *Watchers) Tell(e GuestEvent) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for one := range w.all {
+		one.queue = append(one.queue, e)
+		select {
+		case one.more <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Watch calls fn for every event told from now on, in order and one at a time.
+// It returns nil when ctx ends and ErrUnavailable when closing is closed.
+func (w *Watchers) Watch(ctx context.Context, closing <-chan struct{}, fn func(GuestEvent)) error {
+	one := &watcher{more: make(chan struct{}, 1)}
+	w.mu.Lock()
+	if w.all == nil {
+		w.all = make(map[*watcher]struct{})
+	}
+	w.all[one] = struct{}{}
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.all, one)
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-closing:
+			return ErrUnavailable.Because(fs.ErrClosed)
+		case <-one.more:
+		}
+		for _, e := range w.take(one) {
+			if ctx.Err() != nil {
+				return nil
+			}
+			fn(e)
+		}
+	}
+}
+
+func (w *Watchers) take(one *watcher) []GuestEvent {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	events := one.queue
+	one.queue = nil
+	return events
+}
