@@ -1,10 +1,6 @@
 package libvirttest
 
-import (
-	"fmt"
-
-	"libvirt.org/go/libvirtxml"
-)
+import "libvirt.org/go/libvirtxml"
 
 // domain is the definition of a guest: a machine with room for what is plugged
 // in, one SCSI controller, one drive that is empty.
@@ -12,7 +8,7 @@ func (g *Guest) domain(o GuestOptions) *libvirtxml.Domain {
 	on := uint(1) // a boot order
 	devices := &libvirtxml.DomainDeviceList{
 		MemBalloon:  &libvirtxml.DomainMemBalloon{Model: "none"},
-		Controllers: []libvirtxml.DomainController{{Type: "usb", Model: "none"}, {Type: "scsi", Index: &[]uint{0}[0], Model: "virtio-scsi"}},
+		Controllers: []libvirtxml.DomainController{{Type: "usb", Model: "none"}, {Type: "scsi", Index: new(uint(0)), Model: "virtio-scsi"}},
 	}
 	machine := "q35"
 	if o.CDBus == "ide" {
@@ -30,10 +26,10 @@ func (g *Guest) domain(o GuestOptions) *libvirtxml.Domain {
 		})
 		on++
 	}
-	devices.Disks = append(devices.Disks, *drive(o.CDBus, on))
+	devices.Disks = append(devices.Disks, drive(o.CDBus, o.ISO, on))
 	devices.Serials = []libvirtxml.DomainSerial{{
 		Source: &libvirtxml.DomainChardevSource{File: &libvirtxml.DomainChardevSourceFile{Path: g.d.serial(g.Name), Append: "off"}},
-		Target: &libvirtxml.DomainSerialTarget{Port: &[]uint{0}[0]},
+		Target: &libvirtxml.DomainSerialTarget{Port: new(uint(0))},
 	}}
 	domain := &libvirtxml.Domain{
 		Type: "qemu", Name: g.Name, UUID: g.UUID,
@@ -55,24 +51,23 @@ func ports(n int) []libvirtxml.DomainController {
 	if n == 0 {
 		n = 12
 	}
-	all := []libvirtxml.DomainController{{Type: "pci", Index: &[]uint{0}[0], Model: "pcie-root"}}
+	all := []libvirtxml.DomainController{{Type: "pci", Index: new(uint(0)), Model: "pcie-root"}}
 	for i := range n {
-		index := uint(i + 1)
-		all = append(all, libvirtxml.DomainController{Type: "pci", Index: &index, Model: "pcie-root-port"})
+		all = append(all, libvirtxml.DomainController{Type: "pci", Index: new(uint(i + 1)), Model: "pcie-root-port"})
 	}
 	return all
 }
 
-// drive is a guest's empty CD drive.
-func drive(bus string, order uint) *libvirtxml.DomainDisk {
+// drive is a guest's CD drive.
+func drive(bus, iso string, order uint) libvirtxml.DomainDisk {
 	dev, ok := map[string]string{"": "sda", "sata": "sda", "scsi": "sda", "ide": "hda"}[bus]
 	if !ok {
-		panic(fmt.Sprintf("no CD drive is on bus %q", bus))
+		panic("no CD drive is on bus " + bus)
 	}
 	if bus == "" {
 		bus = "sata"
 	}
-	return &libvirtxml.DomainDisk{
+	disk := libvirtxml.DomainDisk{
 		Device:   "cdrom",
 		Driver:   &libvirtxml.DomainDiskDriver{Name: "qemu", Type: "raw"},
 		Target:   &libvirtxml.DomainDiskTarget{Dev: dev, Bus: bus},
@@ -80,4 +75,8 @@ func drive(bus string, order uint) *libvirtxml.DomainDisk {
 		Boot:     &libvirtxml.DomainDeviceBoot{Order: order},
 		Alias:    &libvirtxml.DomainAlias{Name: CDAlias},
 	}
+	if iso != "" {
+		disk.Source = &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: iso}}
+	}
+	return disk
 }

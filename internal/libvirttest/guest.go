@@ -18,6 +18,7 @@ import (
 type GuestOptions struct {
 	CDBus string // "sata", which is "", "scsi" or "ide"; with "ide" the machine is a pc
 	Root  string // path of the raw file it starts from first, "" for none
+	ISO   string // path of the image in its drive at first, "" for none
 	Ports int    // PCIe slots for what is plugged in later; 0: 12
 	Off   bool   // it is defined and not started
 

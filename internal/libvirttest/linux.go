@@ -60,10 +60,9 @@ func (g *Guest) linux(domain *libvirtxml.Domain, o GuestOptions) {
 	domain.Memory.Value = 160
 	domain.OS.Kernel, domain.OS.Initrd = o.kernel, o.initrd
 	domain.OS.Cmdline = "console=ttyS0 quiet loglevel=2 mitigations=off tsc=reliable no_timer_check random.trust_cpu=on panic=-1"
-	port := uint(1)
 	domain.Devices.Serials = append(domain.Devices.Serials, libvirtxml.DomainSerial{
 		Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind", Path: g.d.socket(g.Name)}},
-		Target: &libvirtxml.DomainSerialTarget{Port: &port},
+		Target: &libvirtxml.DomainSerialTarget{Port: new(uint(1))},
 	})
 }
 

@@ -18,9 +18,7 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
-		fmt.Println("guestinit:", err)
-	}
+	fmt.Println("guestinit:", run())                 // it returns only what went wrong
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) // nothing is left to say it to
 }
 
