@@ -1,18 +1,12 @@
 package libvirttest
 
 import (
-	"bufio"
-	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -34,15 +28,14 @@ var namespace string
 type Daemon struct {
 	Socket string // reachable from everywhere on this machine
 
-	dir    string
-	shell  *exec.Cmd
-	log    bytes.Buffer // the shell's, whole once it has ended
-	orders io.WriteCloser
-	reply  *bufio.Reader
+	dir  string
+	jail *jail
 
 	mu     sync.Mutex
 	down   bool
 	number int // of the last pool or guest
+
+	secretUUID string // of Ceph's key, "" while it has none
 }
 
 // start makes a daemon and returns once it answers.
@@ -62,21 +55,9 @@ func (d *Daemon) begin() error {
 	if err := d.folders(); err != nil {
 		return err
 	}
-	d.shell = exec.Command("bash", "-c", namespace, "bash", d.dir)
-	d.shell.Stderr = &d.log
-	d.shell.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	d.shell.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
-	orders, err := d.shell.StdinPipe()
-	if err != nil {
+	var err error
+	if d.jail, err = newJail(namespace, d.dir); err != nil {
 		return err
-	}
-	replies, err := d.shell.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	d.orders, d.reply = orders, bufio.NewReader(replies)
-	if err := d.shell.Start(); err != nil {
-		return fmt.Errorf("make namespaces: %w", err)
 	}
 	return d.up()
 }
@@ -116,28 +97,23 @@ func (d *Daemon) folders() error {
 
 // driver is the path of one of libvirtd's modules, "" when it is not there.
 func driver(name string) string {
-	for _, pattern := range []string{"/usr/lib/*/libvirt", "/usr/lib64/libvirt", "/usr/lib/libvirt"} {
-		if found, _ := filepath.Glob(filepath.Join(pattern, "connection-driver", "libvirt_driver_"+name+".so")); len(found) > 0 {
+	return library("libvirt/connection-driver/libvirt_driver_" + name + ".so")
+}
+
+// library is the path of a file among the machine's libraries, "" when it is
+// not there.
+func library(name string) string {
+	for _, pattern := range []string{"/usr/lib/*", "/usr/lib64", "/usr/lib"} {
+		if found, _ := filepath.Glob(filepath.Join(pattern, name)); len(found) > 0 {
 			return found[0]
 		}
 	}
 	return ""
 }
 
-// order has the shell do one thing and returns when it is done.
-func (d *Daemon) order(what string) error {
-	if _, err := fmt.Fprintln(d.orders, what); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	if line, err := d.reply.ReadString('\n'); err != nil || strings.TrimSpace(line) != what {
-		return fmt.Errorf("%s: answer %q, %w", what, line, err)
-	}
-	return nil
-}
-
 // up starts libvirtd and returns once it answers.
 func (d *Daemon) up() error {
-	if err := d.order("start"); err != nil {
+	if err := d.jail.order("start"); err != nil {
 		return err
 	}
 	d.down = false
@@ -219,7 +195,7 @@ func (d *Daemon) Kill(t testing.TB) {
 		return
 	}
 	d.down = true
-	if err := d.order("kill"); err != nil {
+	if err := d.jail.order("kill"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -235,19 +211,14 @@ func (d *Daemon) Restart(t testing.TB) {
 	}
 }
 
-// stop ends all processes, guests too, and deletes the folder. The namespaces
-// go with their last process, and the mounts with them.
+// stop ends all processes, guests too, and deletes the folder.
 func (d *Daemon) stop() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.down = true
 	var said error
-	if d.shell != nil && d.shell.Process != nil {
-		_ = d.shell.Process.Kill() // it may have ended by itself
-		_ = d.shell.Wait()         // killed
-		if d.log.Len() > 0 {
-			said = fmt.Errorf("libvirt's namespace: %s", &d.log)
-		}
+	if d.jail != nil {
+		said = d.jail.end()
 	}
 	return errors.Join(said, os.RemoveAll(d.dir))
 }

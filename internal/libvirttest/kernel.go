@@ -121,10 +121,16 @@ func kernelPackage() (string, error) {
 // output runs a command in a folder.
 func output(dir string, command ...string) (string, error) {
 	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Dir = dir
+	return finish(cmd)
+}
+
+// finish runs a command; its error holds what the command complained of.
+func finish(cmd *exec.Cmd) (string, error) {
 	var out, said bytes.Buffer
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &said
+	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w %s", strings.Join(command, " "), err, &said)
+		return "", fmt.Errorf("%s: %w %s", strings.Join(cmd.Args, " "), err, &said)
 	}
 	return out.String(), nil
 }

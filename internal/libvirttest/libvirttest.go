@@ -4,6 +4,7 @@
 package libvirttest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,15 +21,20 @@ var shared struct {
 	err    error
 }
 
-// Main runs the tests of a package that uses Shared, and stops what they
+// Main runs the tests of a package that uses Shared or Ceph, and stops what they
 // started. Call it from TestMain.
 func Main(m *testing.M) int {
 	code := m.Run()
+	var err error
 	if shared.daemon != nil {
-		if err := shared.daemon.stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = max(code, 1)
-		}
+		err = shared.daemon.stop()
+	}
+	if ceph.cluster != nil {
+		err = errors.Join(err, ceph.cluster.stop())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
 	}
 	return code
 }
