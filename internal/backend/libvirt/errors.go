@@ -53,8 +53,14 @@ func poolBusy(err error) bool {
 	return says(err, "asynchronous jobs running", "is still being allocated", "being built", "is still in use", "is in use.")
 }
 
+// trayBusy: the firmware of a guest that has just started moves its tray; it
+// passes.
+func trayBusy(err error) bool {
+	return isCode(err, lv.ErrInternalError) && says(err, "tray of device") && says(err, "is not open")
+}
+
 func exists(err error) bool {
-	return isCode(err, lv.ErrStorageVolExist) || isCode(err, lv.ErrSystemError) && says(err, "file exists")
+	return isCode(err, lv.ErrStorageVolExist) || says(err, "file exists", "already exists")
 }
 
 // failure turns what a call came to into an error of backend. Errors of backend

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	lv "github.com/digitalocean/go-libvirt"
 
@@ -259,7 +260,9 @@ func (d *Driver) setMedia(ctx context.Context, ref, key string, force bool) erro
 		if err != nil {
 			return err
 		}
-		err = c.do(ctx, "change the medium", func() error { return c.l.DomainUpdateDeviceFlags(dom, text, flags) })
+		err = patiently(ctx, trayPatience, trayBusy, func() error {
+			return c.do(ctx, "change the medium", func() error { return c.l.DomainUpdateDeviceFlags(dom, text, flags) })
+		})
 		if err != nil {
 			return err
 		}
@@ -267,6 +270,9 @@ func (d *Driver) setMedia(ctx context.Context, ref, key string, force bool) erro
 	}
 	return nil
 }
+
+// trayPatience is how long the firmware of a guest may keep its tray busy.
+const trayPatience = 10 * time.Second
 
 // mediaXML is a drive's element with another medium, "" for none. All else
 // stays, since libvirt takes a changed element for a change of the drive. A

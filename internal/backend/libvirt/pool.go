@@ -212,16 +212,16 @@ func (p *pool) find(ctx context.Context, name string) (*file, error) {
 // refresh has libvirt read the storage, once the pool's other work lets it.
 func (p *pool) refresh(ctx context.Context) error {
 	c := p.c
-	return patiently(ctx, c.host.d.opts.CallTimeout, func() error {
+	return patiently(ctx, c.host.d.opts.CallTimeout, poolBusy, func() error {
 		return c.do(ctx, "refresh pool "+p.name, func() error { return c.l.StoragePoolRefresh(p.ref, 0) })
 	})
 }
 
-// patiently repeats a call while the pool is busy, for so long.
-func patiently(ctx context.Context, limit time.Duration, call func() error) error {
+// patiently repeats a call while what it needs is busy, for so long.
+func patiently(ctx context.Context, limit time.Duration, busy func(error) bool, call func() error) error {
 	for end := time.Now().Add(limit); ; {
 		err := call()
-		if !poolBusy(err) || time.Now().After(end) {
+		if !busy(err) || time.Now().After(end) {
 			return err
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
@@ -257,7 +257,7 @@ func (f *file) remove(ctx context.Context) error {
 	if f.p.rbd != nil {
 		limit *= 20 // Ceph looks for every object an image may have
 	}
-	err := patiently(ctx, c.host.d.opts.CallTimeout, func() error {
+	err := patiently(ctx, c.host.d.opts.CallTimeout, poolBusy, func() error {
 		return c.doFor(ctx, limit, "delete "+f.ref.Name, func() error { return c.l.StorageVolDelete(f.ref, 0) })
 	})
 	switch {

@@ -44,11 +44,12 @@ type rig struct {
 
 	mu     sync.Mutex
 	guests map[string]*libvirttest.Guest
+	linux  map[string]*libvirttest.Linux // those of them that have a system
 }
 
 func newRig(t testing.TB, daemons ...*libvirttest.Daemon) *rig {
 	t.Helper()
-	r := &rig{daemons: daemons, guests: map[string]*libvirttest.Guest{}}
+	r := &rig{daemons: daemons, guests: map[string]*libvirttest.Guest{}, linux: map[string]*libvirttest.Linux{}}
 	for i, d := range daemons {
 		r.hosts = append(r.hosts, Host{
 			Name: "host" + letters(i), URI: d.URI(), Pool: d.NewPool(t, ""), ISOPool: d.NewPool(t, ""),
@@ -60,13 +61,20 @@ func newRig(t testing.TB, daemons ...*libvirttest.Daemon) *rig {
 
 func (r *rig) open(t testing.TB, o Options) *Driver {
 	t.Helper()
+	d := r.reopen(t, o)
+	t.Cleanup(func() { ok(t, d.Close()) })
+	return d
+}
+
+// reopen is open for a driver that the caller closes.
+func (r *rig) reopen(t testing.TB, o Options) *Driver {
+	t.Helper()
 	o.Hosts = r.hosts
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	d, err := Open(o)
 	ok(t, err)
-	t.Cleanup(func() { ok(t, d.Close()) })
 	return d
 }
 
@@ -134,8 +142,10 @@ func (o own) Watch(ctx context.Context, fn func(backend.GuestEvent)) error {
 }
 
 // strays are the files in the pools that nothing accounts for.
-func (r *rig) strays(t testing.TB, d backend.Driver) []string {
+func (r *rig) strays(t testing.TB) []string {
 	t.Helper()
+	d := r.reopen(t, Options{}) // the test may have closed its own
+	defer func() { ok(t, d.Close()) }()
 	all, err := d.InspectAll(context.Background())
 	ok(t, err)
 	known := map[string]bool{}
@@ -165,22 +175,62 @@ func TestSuite(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backendtest.Harness { return harness(t, Options{MaxVolumes: 8}) })
 }
 
+// TestSystems runs the cases that need a guest with a system: it locks its tray,
+// and while it is suspended it keeps a virtio disk.
+func TestSystems(t *testing.T) {
+	libvirttest.Need(t)
+	cases := "TrayLocked|TrayLockNeedsPower|GuestReleasesInTime|GuestStopsWhileAsked|DetachCancelledInWait"
+	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
+		_, name, _ := strings.Cut(t.Name(), "/")
+		if !slices.Contains(strings.Split(cases, "|"), name) {
+			t.Skip("TestSuite runs it")
+		}
+		h, r := newHarness(t, Options{MaxVolumes: 8, DiskBus: busVirtio, CDBus: busSCSI})
+		h.NewVM = func(t *testing.T) string {
+			l := r.daemons[0].LinuxGuest(t, libvirttest.GuestOptions{Ports: 6})
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.guests[l.UUID], r.linux[l.UUID] = l.Guest, l
+			return l.UUID
+		}
+		h.HoldVolume = func(t *testing.T, ref, id string, hold bool) {
+			if hold {
+				r.known(t, ref).Suspend()
+			} else {
+				r.known(t, ref).Resume()
+			}
+		}
+		return h
+	})
+}
+
 func harness(t *testing.T, o Options) backendtest.Harness {
+	if strings.Contains(t.Name(), "TrayLock") {
+		t.Skip("TestSystems runs it")
+	}
+	h, _ := newHarness(t, o)
+	return h
+}
+
+func newHarness(t *testing.T, o Options) (backendtest.Harness, *rig) {
 	r := newRig(t, libvirttest.Shared(t))
 	var d own
 	start := func(t *testing.T) backend.Driver {
 		if d.Driver != nil {
 			ok(t, d.Close())
 		}
-		d = own{r.open(t, o), r}
+		d = own{r.reopen(t, o), r}
 		return d
 	}
+	t.Cleanup(func() { ok(t, d.Close()) })
 	return backendtest.Harness{
 		Driver: start(t),
 		Reopen: start,
 		NewVM:  func(t *testing.T) string { return r.guest(t, 0, libvirttest.GuestOptions{Ports: 4}).UUID },
 		LockTray: func(t *testing.T, ref string, locked bool) {
-			t.Skip("this guest has no system that locks its tray")
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.linux[ref].LockTray(locked)
 		},
 		StopGuest: func(t *testing.T, ref string) { r.known(t, ref).Destroy() },
 		Deafen: func(t *testing.T, ref string, deaf bool) {
@@ -201,7 +251,7 @@ func harness(t *testing.T, o Options) backendtest.Harness {
 			_, err = f.WriteAt(data, 0)
 			ok(t, errors.Join(err, f.Close()))
 		},
-		Strays: func(t *testing.T) []string { return r.strays(t, d) },
+		Strays: func(t *testing.T) []string { return r.strays(t) },
 		Cycles: 20,
-	}
+	}, r
 }
