@@ -172,7 +172,12 @@ func (r *rig) strays(t testing.TB) []string {
 
 func TestSuite(t *testing.T) {
 	libvirttest.Need(t)
-	backendtest.Run(t, func(t *testing.T) backendtest.Harness { return harness(t, Options{MaxVolumes: 8}) })
+	backendtest.Run(t, func(t *testing.T) backendtest.Harness {
+		if strings.Contains(t.Name(), "TrayLock") {
+			t.Skip("TestSystems runs it")
+		}
+		return newRig(t, libvirttest.Shared(t)).harness(t, Options{MaxVolumes: 8})
+	})
 }
 
 // TestSystems runs the cases that need a guest with a system: it locks its tray,
@@ -185,7 +190,8 @@ func TestSystems(t *testing.T) {
 		if !slices.Contains(strings.Split(cases, "|"), name) {
 			t.Skip("TestSuite runs it")
 		}
-		h, r := newHarness(t, Options{MaxVolumes: 8, DiskBus: busVirtio, CDBus: busSCSI})
+		r := newRig(t, libvirttest.Shared(t))
+		h := r.harness(t, Options{MaxVolumes: 8, DiskBus: busVirtio, CDBus: busSCSI})
 		h.NewVM = func(t *testing.T) string {
 			l := r.daemons[0].LinuxGuest(t, libvirttest.GuestOptions{Ports: 6})
 			r.mu.Lock()
@@ -204,16 +210,7 @@ func TestSystems(t *testing.T) {
 	})
 }
 
-func harness(t *testing.T, o Options) backendtest.Harness {
-	if strings.Contains(t.Name(), "TrayLock") {
-		t.Skip("TestSystems runs it")
-	}
-	h, _ := newHarness(t, o)
-	return h
-}
-
-func newHarness(t *testing.T, o Options) (backendtest.Harness, *rig) {
-	r := newRig(t, libvirttest.Shared(t))
+func (r *rig) harness(t *testing.T, o Options) backendtest.Harness {
 	var d own
 	start := func(t *testing.T) backend.Driver {
 		if d.Driver != nil {
@@ -253,5 +250,5 @@ func newHarness(t *testing.T, o Options) (backendtest.Harness, *rig) {
 		},
 		Strays: func(t *testing.T) []string { return r.strays(t) },
 		Cycles: 20,
-	}, r
+	}
 }

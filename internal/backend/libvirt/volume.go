@@ -187,59 +187,62 @@ func (d *Driver) grow(ctx context.Context, id string, bytes int64) error {
 			return backend.ErrShrink
 		}
 	}
-	done, err := d.growLive(ctx, id, bytes)
+	done, away, err := d.growLive(ctx, id, bytes)
 	if done || err != nil {
 		return err
 	}
 	for _, f := range all {
 		if f.bytes < bytes {
+			if f.p.rbd != nil && away != nil {
+				return away // a guest there may have it, and would not see the new size
+			}
 			if err := f.resize(ctx, bytes); err != nil {
 				return err
 			}
 		}
 	}
 	// A guest that was started meanwhile may have opened the volume as it was.
-	_, err = d.growLive(context.WithoutCancel(ctx), id, bytes)
+	_, _, err = d.growLive(context.WithoutCancel(ctx), id, bytes)
 	return err
 }
 
 // growLive grows the volume where a running guest has it; done is false without
-// such a guest.
-func (d *Driver) growLive(ctx context.Context, id string, bytes int64) (done bool, err error) {
-	users, _, err := d.users(ctx, id)
+// such a guest. away is the error of hosts that do not answer.
+func (d *Driver) growLive(ctx context.Context, id string, bytes int64) (done bool, away error, err error) {
+	users, away, err := d.users(ctx, id)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	for _, g := range users {
 		p, err := g.c.volumePool(ctx)
 		if err != nil {
-			return false, err
+			return false, nil, err
 		}
 		if g.live == nil {
 			continue
 		}
-		disk := g.live.volume(p, id)
-		if disk == nil {
-			continue
-		}
-		done = true
-		has, err := g.diskBytes(ctx, disk)
-		switch {
-		case err != nil:
-			return false, err
-		case bytes < has:
-			return false, backend.ErrShrink
-		case bytes == has:
-			continue
-		}
-		err = g.c.do(ctx, "grow disk "+disk.dev, func() error {
-			return g.c.l.DomainBlockResize(g.dom, disk.dev, uint64(bytes), lv.DomainBlockResizeBytes)
-		})
-		if err != nil {
-			return false, err
+		if disk := g.live.volume(p, id); disk != nil {
+			done = true
+			if err := g.growDisk(ctx, disk, bytes); err != nil {
+				return false, nil, err
+			}
 		}
 	}
-	return done, nil
+	return done, away, nil
+}
+
+// growDisk grows a disk of the running guest, which may have been grown already.
+func (g *guest) growDisk(ctx context.Context, disk *disk, bytes int64) error {
+	has, err := g.diskBytes(ctx, disk)
+	switch {
+	case err != nil || bytes == has:
+		return err
+	case bytes < has:
+		return backend.ErrShrink
+	}
+	return g.c.do(ctx, "grow disk "+disk.dev, func() error {
+		return g.c.l.DomainBlockResize(g.dom, disk.dev, uint64(bytes), lv.DomainBlockResizeBytes)
+	})
 }
 
 // diskBytes is how large the running guest's QEMU takes the disk to be.
