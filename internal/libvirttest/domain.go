@@ -28,7 +28,7 @@ func (g *Guest) domain(o GuestOptions) *libvirtxml.Domain {
 	}
 	devices.Disks = append(devices.Disks, drive(o.CDBus, o.ISO, on))
 	devices.Serials = []libvirtxml.DomainSerial{{
-		Source: &libvirtxml.DomainChardevSource{File: &libvirtxml.DomainChardevSourceFile{Path: g.d.serial(g.Name), Append: "off"}},
+		Source: &libvirtxml.DomainChardevSource{File: &libvirtxml.DomainChardevSourceFile{Path: g.serial, Append: "off"}},
 		Target: &libvirtxml.DomainSerialTarget{Port: new(uint(0))},
 	}}
 	domain := &libvirtxml.Domain{

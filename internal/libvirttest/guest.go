@@ -33,15 +33,18 @@ const CDAlias = "ua-cdrom0"
 type Guest struct {
 	UUID, Name string
 
-	d *Daemon
-	t testing.TB
+	d              *Daemon
+	t              testing.TB
+	serial, orders string // files of its serial lines, wherever it moves
 }
 
 // NewGuest defines a guest and starts it.
 func (d *Daemon) NewGuest(t testing.TB, o GuestOptions) *Guest {
 	t.Helper()
 	g := &Guest{UUID: uuid.NewString(), Name: d.next("guest"), d: d, t: t}
-	g.Define(d, g.domain(o))
+	g.serial = filepath.Join(d.dir, "guests", g.Name+".log")
+	g.orders = filepath.Join(d.dir, "guests", g.Name+".sock")
+	g.define(g.domain(o))
 	t.Cleanup(g.remove)
 	if !o.Off {
 		g.Start()
@@ -49,27 +52,29 @@ func (d *Daemon) NewGuest(t testing.TB, o GuestOptions) *Guest {
 	return g
 }
 
-// Define makes the guest known to a daemon, which need not be its own; the
-// guest moves there.
-func (g *Guest) Define(d *Daemon, domain *libvirtxml.Domain) {
+// define makes the guest known to its daemon.
+func (g *Guest) define(domain *libvirtxml.Domain) {
 	g.t.Helper()
 	text, err := domain.Marshal()
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	d.must(g.t, "define "+g.Name, func(conn *libvirt.Libvirt) error {
+	g.d.must(g.t, "define "+g.Name, func(conn *libvirt.Libvirt) error {
 		_, err := conn.DomainDefineXMLFlags(text, libvirt.DomainDefineValidate)
 		return err
 	})
-	g.d = d
 }
 
-// Undefine makes its daemon forget the guest, which is off.
-func (g *Guest) Undefine() {
+// Move makes another daemon know the guest, which is off, in place of its own.
+// For a moment neither knows it.
+func (g *Guest) Move(to *Daemon) {
 	g.t.Helper()
+	domain := g.XML(true)
 	g.must("undefine", func(conn *libvirt.Libvirt, domain libvirt.Domain) error {
 		return conn.DomainUndefineFlags(domain, 0)
 	})
+	g.d = to
+	g.define(domain)
 }
 
 // remove destroys and undefines the guest where it still is.
@@ -201,7 +206,7 @@ func (g *Guest) Running() bool {
 // Serial is what the guest has written on its serial line since its start.
 func (g *Guest) Serial() string {
 	g.t.Helper()
-	text, err := os.ReadFile(g.d.serial(g.Name))
+	text, err := os.ReadFile(g.serial)
 	if err != nil && !os.IsNotExist(err) {
 		g.t.Fatal(err)
 	}
@@ -223,6 +228,3 @@ func (g *Guest) until(what string, true func() bool) {
 		}
 	}
 }
-
-// serial is the file of a guest's serial line.
-func (d *Daemon) serial(name string) string { return filepath.Join(d.dir, "guests", name+".log") }

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,13 +60,10 @@ func (g *Guest) linux(domain *libvirtxml.Domain, o GuestOptions) {
 	domain.OS.Kernel, domain.OS.Initrd = o.kernel, o.initrd
 	domain.OS.Cmdline = "console=ttyS0 quiet loglevel=2 mitigations=off tsc=reliable no_timer_check random.trust_cpu=on panic=-1"
 	domain.Devices.Serials = append(domain.Devices.Serials, libvirtxml.DomainSerial{
-		Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind", Path: g.d.socket(g.Name)}},
+		Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind", Path: g.orders}},
 		Target: &libvirtxml.DomainSerialTarget{Port: new(uint(1))},
 	})
 }
-
-// socket is where a guest listens for orders.
-func (d *Daemon) socket(name string) string { return filepath.Join(d.dir, "guests", name+".sock") }
 
 // lines are the whole lines the guest has said since its process started.
 func (l *Linux) lines() []string {
@@ -238,7 +234,7 @@ func (l *Linux) tell(format string, args ...any) string {
 // guest has acted: what it has not taken by then is lost.
 func (l *Linux) send(line string) (done func()) {
 	l.t.Helper()
-	conn, err := net.Dial("unix", l.d.socket(l.Name))
+	conn, err := net.Dial("unix", l.orders)
 	if err != nil {
 		l.t.Fatal(err)
 	}
