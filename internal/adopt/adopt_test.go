@@ -122,8 +122,8 @@ func TestImport(t *testing.T) {
 			v.State != volume.Attached || v.DeviceID != d.ID || v.FacilityCode != worldtest.Lab {
 			t.Errorf("disk %d: %+v, %v", i, v, err)
 		}
-		if source, err := w.DB.Volumes().Source(ctx, v.ID); err != nil || source != web().Disks[i].Source || source != disk.Source {
-			t.Errorf("the source of disk %d: %q, %v", i, source, err)
+		if adopted, err := w.DB.Volumes().Adopted(ctx, worldtest.Lab); err != nil || adopted[web().Disks[i].Source] != v.ID || len(adopted) != 3 {
+			t.Errorf("the source of disk %d is not in %v, %v", i, adopted, err)
 		}
 	}
 	events, err := w.VPS.Events(ctx, mine, d.ID, 10)

@@ -24,7 +24,8 @@ func (s *Server) openDriver(code, dir string) (backend.Driver, error) {
 func (s *Server) openLibvirt(code string) (backend.Driver, error) {
 	o := libvirt.Options{
 		DiskBus: s.cfg.LibvirtDiskBus, CDBus: s.cfg.LibvirtCDBus, DetachTimeout: s.cfg.LibvirtDetachTimeout,
-		Log: s.log.With("facility", code), Source: s.db.Volumes().Source,
+		Log:     s.log.With("facility", code),
+		Adopted: func(ctx context.Context) (map[string]string, error) { return s.db.Volumes().Adopted(ctx, code) },
 	}
 	for _, h := range s.cfg.LibvirtAt(code) {
 		o.Hosts = append(o.Hosts, libvirt.Host{Name: h.Name, URI: h.URI, Pool: h.Pool, ISOPool: h.ISOPool})

@@ -112,7 +112,8 @@ func newWorld(t *testing.T) *world {
 // them: web has a disk of a size on sale and one of another, odd none at all.
 func (w *world) lab() {
 	w.t.Helper()
-	d := fake.New(fake.Options{Elsewhere: true, Source: w.db.Volumes().Source})
+	adopted := func(ctx context.Context) (map[string]string, error) { return w.db.Volumes().Adopted(ctx, "LAB1") }
+	d := fake.New(fake.Options{Elsewhere: true, Adopted: adopted})
 	w.drivers["LAB1"] = d
 	_, err := w.deps.VPS.PutFacility(w.t.Context(), vps.Facility{Code: "LAB1", Title: "Lab 1", City: "Tampa", State: "FL", Country: "US"})
 	w.must(err)

@@ -57,10 +57,19 @@ func (t *Tx) SetSource(ctx context.Context, id, source string) error {
 	return one(n, err, volume.ErrNotFound)
 }
 
-// Source is the name that a volume's disk has on its host, "" where that is its
-// id, and for a volume that is not there.
-func (s Volumes) Source(ctx context.Context, id string) (string, error) {
-	var source text
-	err := s.db.reader().row(ctx, `SELECT source FROM volume WHERE id = $1`, id).Scan(&source)
-	return string(source), translate(missing(err, nil))
+// Adopted are the facility's volumes, in any state, whose disk has a name of its
+// own on its host: the volume's id by that name.
+func (s Volumes) Adopted(ctx context.Context, facilityCode string) (map[string]string, error) {
+	type named struct{ source, id string }
+	list, err := all(ctx, s.db.reader(), func(r scanner) (n named, err error) {
+		return n, r.Scan(&n.source, &n.id)
+	}, `SELECT source, id FROM volume WHERE facility_code = $1 AND source IS NOT NULL`, facilityCode)
+	if err != nil {
+		return nil, translate(err)
+	}
+	ids := make(map[string]string, len(list))
+	for _, n := range list {
+		ids[n.source] = n.id
+	}
+	return ids, nil
 }

@@ -275,7 +275,8 @@ func (w *World) places() {
 // hosts makes the facility whose guests are made elsewhere.
 func (w *World) hosts() {
 	w.t.Helper()
-	w.Drivers[Lab] = fake.New(fake.Options{DetachTimeout: 20 * time.Millisecond, Elsewhere: true, Source: w.DB.Volumes().Source})
+	adopted := func(ctx context.Context) (map[string]string, error) { return w.DB.Volumes().Adopted(ctx, Lab) }
+	w.Drivers[Lab] = fake.New(fake.Options{DetachTimeout: 20 * time.Millisecond, Elsewhere: true, Adopted: adopted})
 	if _, err := w.VPS.PutFacility(context.Background(), vps.Facility{Code: Lab, Title: Lab, City: "Tampa", State: "FL", Country: "US"}); err != nil {
 		w.t.Fatalf("make facility: %v", err)
 	}

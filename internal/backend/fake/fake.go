@@ -23,9 +23,9 @@ type Options struct {
 	DetachTimeout time.Duration
 	// Elsewhere: guests are made elsewhere, by AddGuest.
 	Elsewhere bool
-	// Source is the name that the disk of a volume has where it is not the
-	// volume's id; "" where it is. nil: it always is.
-	Source func(ctx context.Context, volumeID string) (string, error)
+	// Adopted are the volumes whose disk has another name than the volume's id:
+	// the id by that name. nil: there are none.
+	Adopted func(ctx context.Context) (map[string]string, error)
 }
 
 // Driver is a backend.Driver in memory. All methods may be called concurrently.

@@ -52,7 +52,7 @@ func (d *Driver) guest(v *vm) backend.Guest {
 
 // AddGuest is a guest being made behind the control plane's back, with its
 // disks. A disk without a VolumeID goes by its source, is in no view, and
-// becomes a volume where Options.Source says so.
+// becomes a volume where Options.Adopted says so.
 func (d *Driver) AddGuest(g backend.Guest) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -80,9 +80,14 @@ func (d *Driver) RemoveGuest(ref string) {
 
 // key is the name that a volume's disk has here.
 func (d *Driver) key(ctx context.Context, volumeID string) (string, error) {
-	if d.opts.Source == nil {
+	if d.opts.Adopted == nil {
 		return volumeID, nil
 	}
-	source, err := d.opts.Source(ctx, volumeID)
-	return cmp.Or(source, volumeID), err
+	adopted, err := d.opts.Adopted(ctx)
+	for source, id := range adopted {
+		if id == volumeID {
+			return source, nil
+		}
+	}
+	return volumeID, err
 }

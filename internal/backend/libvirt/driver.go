@@ -34,6 +34,10 @@ type Options struct {
 	DetachTimeout time.Duration // how long a guest may hold a volume; 0: 30 s
 	CallTimeout   time.Duration // the deadline of one call to a host; 0: 30 s
 	Log           *slog.Logger  // nil: slog.Default()
+	// Adopted are the volumes that were guests' own disks before: the id of each
+	// by the Source that Guests has for its disk. It is asked once or a few times
+	// in a call. nil: there are none.
+	Adopted func(ctx context.Context) (map[string]string, error)
 }
 
 // Driver is the backend.Driver of a facility whose guests libvirt runs. All
