@@ -271,3 +271,24 @@ func TestBootsFromCD(t *testing.T) {
 		t.Errorf("it is %+v", view)
 	}
 }
+
+// TestDrives: each bus a drive may be on.
+func TestDrives(t *testing.T) {
+	for _, bus := range []string{busSATA, busSCSI, busIDE} {
+		t.Run(bus, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, libvirttest.Shared(t))
+			d := r.open(t, Options{CDBus: bus})
+			ctx := t.Context()
+			ref := r.guest(t, 0, libvirttest.GuestOptions{CDBus: bus, Ports: 4}).UUID
+			one, two := importISO(t, d, "one"), importISO(t, d, "two")
+			for _, key := range []string{one, two, "", one} {
+				ok(t, d.SetMedia(ctx, ref, key, false))
+				inDrive(t, d, ref, key)
+			}
+			ok(t, d.EnsureVolume(ctx, backend.VolumeSpec{ID: "v", Bytes: testBytes}))
+			ok(t, d.EnsureAttached(ctx, ref, "v"))
+			agree(t, d, ref, "v", true)
+		})
+	}
+}
