@@ -109,35 +109,7 @@ func TestSSH(t *testing.T) {
 		return nil, nil
 	}}
 	config.AddHostKey(server)
-	f := serve(t, func(c net.Conn) {
-		conn, channels, requests, err := ssh.NewServerConn(c, config)
-		if err != nil {
-			return // the client says why
-		}
-		defer conn.Close()
-		go ssh.DiscardRequests(requests)
-		for n := range channels {
-			var where struct {
-				Path, Rest string
-				Port       uint32
-			}
-			if n.ChannelType() != "direct-streamlocal@openssh.com" || ssh.Unmarshal(n.ExtraData(), &where) != nil {
-				_ = n.Reject(ssh.UnknownChannelType, "no")
-				continue
-			}
-			socket, err := net.Dial("unix", where.Path)
-			if err != nil {
-				_ = n.Reject(ssh.ConnectionFailed, "no such socket")
-				continue
-			}
-			channel, requests, err := n.Accept()
-			if err != nil {
-				return
-			}
-			go ssh.DiscardRequests(requests)
-			go join(channel, socket)
-		}
-	})
+	f := serve(t, func(c net.Conn) { toSockets(c, config) })
 	addr := f.l.Addr().String()
 	known := filepath.Join(dir, "known_hosts")
 	ok(t, os.WriteFile(known, []byte(knownhosts.Line([]string{addr}, server.PublicKey())+"\n"), 0o600))
@@ -152,6 +124,37 @@ func TestSSH(t *testing.T) {
 	ok(t, os.WriteFile(other, []byte(knownhosts.Line([]string{addr}, mine.PublicKey())+"\n"), 0o600))
 	refused(t, uri("stranger", known, socket), uri("mine", other, socket), uri("mine", known, "/none"), uri("none", known, socket))
 	t.Run("WithoutVerifying", func(t *testing.T) { works(t, uri("mine", other, socket)+"&no_verify=1") })
+}
+
+// toSockets is an SSH server that reaches sockets of this machine.
+func toSockets(c net.Conn, config *ssh.ServerConfig) {
+	conn, channels, requests, err := ssh.NewServerConn(c, config)
+	if err != nil {
+		return // the client says why
+	}
+	defer conn.Close()
+	go ssh.DiscardRequests(requests)
+	for n := range channels {
+		var where struct {
+			Path, Rest string
+			Port       uint32
+		}
+		if n.ChannelType() != "direct-streamlocal@openssh.com" || ssh.Unmarshal(n.ExtraData(), &where) != nil {
+			_ = n.Reject(ssh.UnknownChannelType, "no")
+			continue
+		}
+		socket, err := net.Dial("unix", where.Path)
+		if err != nil {
+			_ = n.Reject(ssh.ConnectionFailed, "no such socket")
+			continue
+		}
+		channel, requests, err := n.Accept()
+		if err != nil {
+			return
+		}
+		go ssh.DiscardRequests(requests)
+		go join(channel, socket)
+	}
 }
 
 // refused wants no connection over any of the URIs.
