@@ -2,6 +2,7 @@
 # its own, of which this shell is the first process. $1 is the cluster's folder;
 # orders come by stdin, one a line, and each is answered by a line.
 set -eu
+[ $$ = 1 ] || exit 1 # it ends every process it can see
 mount --make-rslave /
 mount -t proc proc /proc
 export CEPH_CONF="$1/ceph.conf"
@@ -12,3 +13,9 @@ while read -r order; do
 	esac
 	echo "$order"
 done
+
+# The test process ended without a word: nothing of it stays.
+while kill -KILL -1 2>/dev/null; do
+	sleep 0.1
+done
+rm -rf "$1"

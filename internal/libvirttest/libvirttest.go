@@ -39,10 +39,11 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Need skips the test where libvirt cannot be run, or fails it where it is
-// required.
+// Need skips the test in a short run and where libvirt cannot be run, or fails
+// it where it is required.
 func Need(t testing.TB) {
 	t.Helper()
+	testneed.Need(t, "libvirt", !testing.Short(), "a short run starts no guests")
 	why := lacking()
 	testneed.Need(t, "libvirt", why == "", why)
 }

@@ -76,7 +76,8 @@ func guests(t *testing.T, d *Daemon) (names []string) {
 // mortalEnv has TestMortal wait for its end.
 const mortalEnv = "LIBVIRTTEST_MORTAL"
 
-// TestMortal is a test process that is killed: its guests end with it.
+// TestMortal is a test process that is killed: its guests end with it
+// and its folder goes.
 func TestMortal(t *testing.T) {
 	if os.Getenv(mortalEnv) != "" {
 		g := Start(t).NewGuest(t, GuestOptions{})
@@ -108,10 +109,13 @@ func TestMortal(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = test.Wait() // killed
-	defer os.RemoveAll(dir)
-	for deadline := time.Now().Add(limit); len(processes(t, id))+len(processes(t, dir)) > 0; time.Sleep(20 * time.Millisecond) {
+	gone := func() bool {
+		_, err := os.Stat(dir)
+		return os.IsNotExist(err) && len(processes(t, id))+len(processes(t, dir)) == 0
+	}
+	for deadline := time.Now().Add(limit); !gone(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("processes outlive the test: %q %q", processes(t, id), processes(t, dir))
+			t.Fatalf("%s or processes outlive the test: %q %q", dir, processes(t, id), processes(t, dir))
 		}
 	}
 }

@@ -32,12 +32,13 @@ func TestBoot(t *testing.T) {
 
 // TestTray is a guest that sees what is in its drive, and may lock it.
 func TestTray(t *testing.T) {
+	d := Shared(t)
 	iso := BootISO(t, "DISC ONE", "x")
 	info, err := os.Stat(iso)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := Shared(t).LinuxGuest(t, GuestOptions{})
+	g := d.LinuxGuest(t, GuestOptions{})
 	g.WaitCD(CD{})
 	insert(g.Guest, iso)
 	g.WaitCD(CD{Label: "DISC ONE", Bytes: info.Size()})

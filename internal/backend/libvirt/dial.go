@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os/user"
 	"sync"
 	"time"
 
@@ -18,8 +17,8 @@ import (
 const dialLimit = 10 * time.Second
 
 // dialerOf understands a host's URI: qemu:///system and qemu+unix with socket=,
-// qemu+tls with pkipath= and no_verify=1, qemu+ssh with keyfile=, socket= and
-// no_verify=1.
+// qemu+tls with pkipath= and no_verify=1, qemu+ssh with keyfile=, known_hosts=,
+// socket= and no_verify=1.
 func dialerOf(u *url.URL) (socket.Dialer, error) {
 	q := u.Query()
 	noVerify := q.Get("no_verify") == "1"
@@ -46,11 +45,7 @@ func dialerOf(u *url.URL) (socket.Dialer, error) {
 		}
 		return named(u, dialers.NewTLS(u.Hostname(), o...))
 	case "qemu+ssh":
-		o, err := sshOptions(u, noVerify)
-		if err != nil {
-			return nil, err
-		}
-		return named(u, dialers.NewSSH(u.Hostname(), o...))
+		return named(u, newSSH(u, noVerify))
 	}
 	return nil, fmt.Errorf("scheme %q: want qemu+unix, qemu+tls or qemu+ssh", u.Scheme)
 }
@@ -60,31 +55,6 @@ func named(u *url.URL, d socket.Dialer) (socket.Dialer, error) {
 		return nil, errors.New("no host is named")
 	}
 	return d, nil
-}
-
-func sshOptions(u *url.URL, noVerify bool) ([]dialers.SSHOption, error) {
-	me, err := user.Current()
-	if err != nil {
-		return nil, err
-	}
-	q := u.Query()
-	o := []dialers.SSHOption{dialers.WithSystemSSHDefaults(me), dialers.UseSSHUsername(u.User.Username())}
-	if port := u.Port(); port != "" {
-		o = append(o, dialers.UseSSHPort(port))
-	}
-	if path := q.Get("socket"); path != "" {
-		o = append(o, dialers.WithRemoteSocket(path))
-	}
-	if file := q.Get("keyfile"); file != "" {
-		o = append(o, dialers.UseKeyFile(file))
-	}
-	if file := q.Get("known_hosts"); file != "" {
-		o = append(o, dialers.UseKnownHostsFile(file))
-	}
-	if noVerify {
-		o = append(o, dialers.WithInsecureIgnoreHostKey())
-	}
-	return o, nil
 }
 
 // checkURI says what is wrong with a host's URI.

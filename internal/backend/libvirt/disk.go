@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	lv "github.com/digitalocean/go-libvirt"
@@ -70,7 +71,8 @@ func (d *Driver) attach(ctx context.Context, ref, id string) error {
 			lacks |= flag
 			continue
 		}
-		if f.p.idOf(disk.source) != id {
+		// A snapshot's overlay has the volume below it.
+		if !slices.ContainsFunc(disk.named, func(source string) bool { return f.p.idOf(source) == id }) {
 			return backend.ErrConflict.Because(fmt.Errorf("disk %s of guest %s is %q", disk.alias, ref, disk.source))
 		}
 		s = slotOf(disk)

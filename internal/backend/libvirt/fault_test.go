@@ -90,6 +90,7 @@ func TestKilledDaemon(t *testing.T) {
 	for round := range testneed.Rounds(2, 100) {
 		size += testBytes
 		for _, k := range kinds {
+			until(t, "connect", func() error { _, err := d.Inspect(ctx, ref); return err })
 			delay := rand.N(25 * time.Millisecond)
 			done := make(chan error, 1)
 			go func() { done <- k.call() }()

@@ -24,16 +24,21 @@ type host struct {
 	err      error         // what the last attempt came to
 	retryAt  time.Time     // no other attempt before
 	missed   bool          // events may have been missed since the last connection
+	failed   int           // attempts since then
 	closed   bool
 }
 
-// The pause between attempts is as long as the last one took, within these:
-// a host that refuses is soon asked again, one that swallows everything does not
-// hold up each call anew.
+// The pause between attempts grows up to retryMax, and is at least as long as
+// the last one took: a host that swallows everything does not hold up each call
+// anew.
 const (
-	retryMin = 100 * time.Millisecond
-	retryMax = 10 * time.Second
+	retryMin = 50 * time.Millisecond
+	retryMax = 2 * time.Second
 )
+
+func retryPause(failed int, took time.Duration) time.Duration {
+	return max(took, min(retryMin<<min(failed, 10), retryMax))
+}
 
 // conn returns the host's connection, which it makes if needed.
 // ErrUnavailable: the host does not answer.
@@ -97,11 +102,17 @@ func (h *host) dial() {
 		if h.missed {
 			h.d.events.Tell(backend.GuestEvent{What: backend.GuestUnknown})
 		}
-		h.missed = false
+		if h.failed > 0 {
+			h.d.log.Info("a host answers again", "host", h.Name)
+		}
+		h.missed, h.failed = false, 0
 	} else {
+		if h.failed == 0 && !h.closed {
+			h.d.log.Warn("a host does not answer", "host", h.Name, "err", err)
+		}
 		h.missed = true
-		h.retryAt = time.Now().Add(min(max(time.Since(begun), retryMin), retryMax))
-		h.d.log.Warn("a host does not answer", "host", h.Name, "err", err)
+		h.retryAt = time.Now().Add(retryPause(h.failed, time.Since(begun)))
+		h.failed++
 	}
 	close(h.dialling)
 	h.dialling = nil
