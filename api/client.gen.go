@@ -175,6 +175,14 @@ type ClientInterface interface {
 	// Corresponds with POST /admin/devices (the `AdminCreateDevice` operationId).
 	AdminCreateDevice(ctx context.Context, body AdminCreateDeviceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// AdminDeleteDevice Forget a device whose guest was made elsewhere
+	//
+	// The guest and its disks stay as they are, and need not be there any more; its ROOT volume is forgotten with the device.
+	// While the device has volumes or an ISO, or work on it is under way: 409. A device whose guest was made with it: 409.
+	//
+	// Corresponds with DELETE /admin/devices/{deviceId} (the `AdminDeleteDevice` operationId).
+	AdminDeleteDevice(ctx context.Context, deviceID PathDeviceID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// AdminListFacilities List facilities
 	//
 	// By code.
@@ -320,6 +328,36 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /admin/reconcile (the `AdminReconcile` operationId).
 	AdminReconcile(ctx context.Context, body AdminReconcileJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdminImportVPSWithBody Make devices and volumes of guests and disks that are there already
+	//
+	// For facilities whose guests are made elsewhere. Each guest becomes a device of the client, its first disk the ROOT
+	// volume and the others data volumes, attached. Nothing on a host is touched. A data disk of a size on sale gets its price and
+	// a service from now on; one of another size costs nothing until it is resized to a size on sale. Neither quotas nor
+	// the number of volumes a guest takes keep a guest out.
+	//
+	// The answer says of each guest what was done, or why not. One that is a device of the client already is left alone, so
+	// a request may be repeated. A host that does not answer: 503, and nothing is done.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /admin/vps/import (the `AdminImportVPS` operationId).
+	AdminImportVPSWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdminImportVPS Make devices and volumes of guests and disks that are there already
+	//
+	// For facilities whose guests are made elsewhere. Each guest becomes a device of the client, its first disk the ROOT
+	// volume and the others data volumes, attached. Nothing on a host is touched. A data disk of a size on sale gets its price and
+	// a service from now on; one of another size costs nothing until it is resized to a size on sale. Neither quotas nor
+	// the number of volumes a guest takes keep a guest out.
+	//
+	// The answer says of each guest what was done, or why not. One that is a device of the client already is left alone, so
+	// a request may be repeated. A host that does not answer: 503, and nothing is done.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /admin/vps/import (the `AdminImportVPS` operationId).
+	AdminImportVPS(ctx context.Context, body AdminImportVPSJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListLocations List facilities
 	//
@@ -807,6 +845,24 @@ func (c *Client) AdminCreateDevice(ctx context.Context, body AdminCreateDeviceJS
 	return c.Client.Do(req)
 }
 
+// AdminDeleteDevice Forget a device whose guest was made elsewhere
+//
+// The guest and its disks stay as they are, and need not be there any more; its ROOT volume is forgotten with the device.
+// While the device has volumes or an ISO, or work on it is under way: 409. A device whose guest was made with it: 409.
+//
+// Corresponds with DELETE /admin/devices/{deviceId} (the `AdminDeleteDevice` operationId).
+func (c *Client) AdminDeleteDevice(ctx context.Context, deviceID PathDeviceID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminDeleteDeviceRequest(c.Server, deviceID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // AdminListFacilities List facilities
 //
 // By code.
@@ -1113,6 +1169,56 @@ func (c *Client) AdminReconcileWithBody(ctx context.Context, contentType string,
 // Corresponds with POST /admin/reconcile (the `AdminReconcile` operationId).
 func (c *Client) AdminReconcile(ctx context.Context, body AdminReconcileJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAdminReconcileRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminImportVPSWithBody Make devices and volumes of guests and disks that are there already
+//
+// For facilities whose guests are made elsewhere. Each guest becomes a device of the client, its first disk the ROOT
+// volume and the others data volumes, attached. Nothing on a host is touched. A data disk of a size on sale gets its price and
+// a service from now on; one of another size costs nothing until it is resized to a size on sale. Neither quotas nor
+// the number of volumes a guest takes keep a guest out.
+//
+// The answer says of each guest what was done, or why not. One that is a device of the client already is left alone, so
+// a request may be repeated. A host that does not answer: 503, and nothing is done.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /admin/vps/import (the `AdminImportVPS` operationId).
+func (c *Client) AdminImportVPSWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminImportVPSRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminImportVPS Make devices and volumes of guests and disks that are there already
+//
+// For facilities whose guests are made elsewhere. Each guest becomes a device of the client, its first disk the ROOT
+// volume and the others data volumes, attached. Nothing on a host is touched. A data disk of a size on sale gets its price and
+// a service from now on; one of another size costs nothing until it is resized to a size on sale. Neither quotas nor
+// the number of volumes a guest takes keep a guest out.
+//
+// The answer says of each guest what was done, or why not. One that is a device of the client already is left alone, so
+// a request may be repeated. A host that does not answer: 503, and nothing is done.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /admin/vps/import (the `AdminImportVPS` operationId).
+func (c *Client) AdminImportVPS(ctx context.Context, body AdminImportVPSJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminImportVPSRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2172,6 +2278,40 @@ func NewAdminCreateDeviceRequestWithBody(server string, contentType string, body
 	return req, nil
 }
 
+// NewAdminDeleteDeviceRequest constructs an http.Request for the AdminDeleteDevice method
+func NewAdminDeleteDeviceRequest(server string, deviceID PathDeviceID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "deviceId", deviceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/devices/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewAdminListFacilitiesRequest constructs an http.Request for the AdminListFacilities method
 func NewAdminListFacilitiesRequest(server string) (*http.Request, error) {
 	var err error
@@ -2785,6 +2925,46 @@ func NewAdminReconcileRequestWithBody(server string, contentType string, body io
 	}
 
 	operationPath := fmt.Sprintf("/admin/reconcile")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewAdminImportVPSRequest calls the generic AdminImportVPS builder with application/json body
+func NewAdminImportVPSRequest(server string, body AdminImportVPSJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAdminImportVPSRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewAdminImportVPSRequestWithBody constructs an http.Request for the AdminImportVPS method, with any body, and a specified content type
+func NewAdminImportVPSRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/vps/import")
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -4424,6 +4604,16 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /admin/devices (the `AdminCreateDevice` operationId).
 	AdminCreateDeviceWithResponse(ctx context.Context, body AdminCreateDeviceJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminCreateDeviceResponse, error)
 
+	// AdminDeleteDeviceWithResponse Forget a device whose guest was made elsewhere
+	//
+	// The guest and its disks stay as they are, and need not be there any more; its ROOT volume is forgotten with the device.
+	// While the device has volumes or an ISO, or work on it is under way: 409. A device whose guest was made with it: 409.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /admin/devices/{deviceId} (the `AdminDeleteDevice` operationId).
+	AdminDeleteDeviceWithResponse(ctx context.Context, deviceID PathDeviceID, reqEditors ...RequestEditorFn) (*AdminDeleteDeviceResponse, error)
+
 	// AdminListFacilitiesWithResponse List facilities
 	//
 	// By code.
@@ -4587,6 +4777,36 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /admin/reconcile (the `AdminReconcile` operationId).
 	AdminReconcileWithResponse(ctx context.Context, body AdminReconcileJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminReconcileResponse, error)
+
+	// AdminImportVPSWithBodyWithResponse Make devices and volumes of guests and disks that are there already
+	//
+	// For facilities whose guests are made elsewhere. Each guest becomes a device of the client, its first disk the ROOT
+	// volume and the others data volumes, attached. Nothing on a host is touched. A data disk of a size on sale gets its price and
+	// a service from now on; one of another size costs nothing until it is resized to a size on sale. Neither quotas nor
+	// the number of volumes a guest takes keep a guest out.
+	//
+	// The answer says of each guest what was done, or why not. One that is a device of the client already is left alone, so
+	// a request may be repeated. A host that does not answer: 503, and nothing is done.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/vps/import (the `AdminImportVPS` operationId).
+	AdminImportVPSWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdminImportVPSResponse, error)
+
+	// AdminImportVPSWithResponse Make devices and volumes of guests and disks that are there already
+	//
+	// For facilities whose guests are made elsewhere. Each guest becomes a device of the client, its first disk the ROOT
+	// volume and the others data volumes, attached. Nothing on a host is touched. A data disk of a size on sale gets its price and
+	// a service from now on; one of another size costs nothing until it is resized to a size on sale. Neither quotas nor
+	// the number of volumes a guest takes keep a guest out.
+	//
+	// The answer says of each guest what was done, or why not. One that is a device of the client already is left alone, so
+	// a request may be repeated. A host that does not answer: 503, and nothing is done.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/vps/import (the `AdminImportVPS` operationId).
+	AdminImportVPSWithResponse(ctx context.Context, body AdminImportVPSJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminImportVPSResponse, error)
 
 	// ListLocationsWithResponse List facilities
 	//
@@ -5245,6 +5465,40 @@ func (r AdminCreateDeviceResponse) ContentType() string {
 	return ""
 }
 
+type AdminDeleteDeviceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+}
+
+// GetBody returns the raw response body bytes
+func (r AdminDeleteDeviceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdminDeleteDeviceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdminDeleteDeviceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdminDeleteDeviceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type AdminListFacilitiesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5758,6 +6012,47 @@ func (r AdminReconcileResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AdminReconcileResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AdminImportVPSResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]ImportedGuest
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AdminImportVPSResponse) GetJSON200() *[]ImportedGuest {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r AdminImportVPSResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdminImportVPSResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdminImportVPSResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdminImportVPSResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6991,6 +7286,22 @@ func (c *ClientWithResponses) AdminCreateDeviceWithResponse(ctx context.Context,
 	return ParseAdminCreateDeviceResponse(rsp)
 }
 
+// AdminDeleteDeviceWithResponse Forget a device whose guest was made elsewhere
+//
+// The guest and its disks stay as they are, and need not be there any more; its ROOT volume is forgotten with the device.
+// While the device has volumes or an ISO, or work on it is under way: 409. A device whose guest was made with it: 409.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /admin/devices/{deviceId} (the `AdminDeleteDevice` operationId).
+func (c *ClientWithResponses) AdminDeleteDeviceWithResponse(ctx context.Context, deviceID PathDeviceID, reqEditors ...RequestEditorFn) (*AdminDeleteDeviceResponse, error) {
+	rsp, err := c.AdminDeleteDevice(ctx, deviceID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminDeleteDeviceResponse(rsp)
+}
+
 // AdminListFacilitiesWithResponse List facilities
 //
 // By code.
@@ -7255,6 +7566,48 @@ func (c *ClientWithResponses) AdminReconcileWithResponse(ctx context.Context, bo
 		return nil, err
 	}
 	return ParseAdminReconcileResponse(rsp)
+}
+
+// AdminImportVPSWithBodyWithResponse Make devices and volumes of guests and disks that are there already
+//
+// For facilities whose guests are made elsewhere. Each guest becomes a device of the client, its first disk the ROOT
+// volume and the others data volumes, attached. Nothing on a host is touched. A data disk of a size on sale gets its price and
+// a service from now on; one of another size costs nothing until it is resized to a size on sale. Neither quotas nor
+// the number of volumes a guest takes keep a guest out.
+//
+// The answer says of each guest what was done, or why not. One that is a device of the client already is left alone, so
+// a request may be repeated. A host that does not answer: 503, and nothing is done.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/vps/import (the `AdminImportVPS` operationId).
+func (c *ClientWithResponses) AdminImportVPSWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdminImportVPSResponse, error) {
+	rsp, err := c.AdminImportVPSWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminImportVPSResponse(rsp)
+}
+
+// AdminImportVPSWithResponse Make devices and volumes of guests and disks that are there already
+//
+// For facilities whose guests are made elsewhere. Each guest becomes a device of the client, its first disk the ROOT
+// volume and the others data volumes, attached. Nothing on a host is touched. A data disk of a size on sale gets its price and
+// a service from now on; one of another size costs nothing until it is resized to a size on sale. Neither quotas nor
+// the number of volumes a guest takes keep a guest out.
+//
+// The answer says of each guest what was done, or why not. One that is a device of the client already is left alone, so
+// a request may be repeated. A host that does not answer: 503, and nothing is done.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/vps/import (the `AdminImportVPS` operationId).
+func (c *ClientWithResponses) AdminImportVPSWithResponse(ctx context.Context, body AdminImportVPSJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminImportVPSResponse, error) {
+	rsp, err := c.AdminImportVPS(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminImportVPSResponse(rsp)
 }
 
 // ListLocationsWithResponse List facilities
@@ -7991,6 +8344,22 @@ func ParseAdminCreateDeviceResponse(rsp *http.Response) (*AdminCreateDeviceRespo
 	return response, nil
 }
 
+// ParseAdminDeleteDeviceResponse parses an HTTP response from a AdminDeleteDeviceWithResponse call
+func ParseAdminDeleteDeviceResponse(rsp *http.Response) (*AdminDeleteDeviceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdminDeleteDeviceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	return response, nil
+}
+
 // ParseAdminListFacilitiesResponse parses an HTTP response from a AdminListFacilitiesWithResponse call
 func ParseAdminListFacilitiesResponse(rsp *http.Response) (*AdminListFacilitiesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -8303,6 +8672,32 @@ func ParseAdminReconcileResponse(rsp *http.Response) (*AdminReconcileResponse, e
 			return nil, err
 		}
 		response.JSON201 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAdminImportVPSResponse parses an HTTP response from a AdminImportVPSWithResponse call
+func ParseAdminImportVPSResponse(rsp *http.Response) (*AdminImportVPSResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdminImportVPSResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []ImportedGuest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	}
 

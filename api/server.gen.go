@@ -42,6 +42,9 @@ type ServerInterface interface {
 	// AdminCreateDevice Give a client a device
 	// (POST /admin/devices)
 	AdminCreateDevice(w http.ResponseWriter, r *http.Request)
+	// AdminDeleteDevice Forget a device whose guest was made elsewhere
+	// (DELETE /admin/devices/{deviceId})
+	AdminDeleteDevice(w http.ResponseWriter, r *http.Request, deviceID PathDeviceID)
 	// AdminListFacilities List facilities
 	// (GET /admin/facilities)
 	AdminListFacilities(w http.ResponseWriter, r *http.Request)
@@ -81,6 +84,9 @@ type ServerInterface interface {
 	// AdminReconcile Look for differences now, and repair what is safe if asked to
 	// (POST /admin/reconcile)
 	AdminReconcile(w http.ResponseWriter, r *http.Request)
+	// AdminImportVPS Make devices and volumes of guests and disks that are there already
+	// (POST /admin/vps/import)
+	AdminImportVPS(w http.ResponseWriter, r *http.Request)
 	// ListLocations List facilities
 	// (GET /inventory/locations)
 	ListLocations(w http.ResponseWriter, r *http.Request, params ListLocationsParams)
@@ -213,6 +219,12 @@ func (_ Unimplemented) AdminCreateDevice(w http.ResponseWriter, r *http.Request)
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// AdminDeleteDevice Forget a device whose guest was made elsewhere
+// (DELETE /admin/devices/{deviceId})
+func (_ Unimplemented) AdminDeleteDevice(w http.ResponseWriter, r *http.Request, deviceID PathDeviceID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // AdminListFacilities List facilities
 // (GET /admin/facilities)
 func (_ Unimplemented) AdminListFacilities(w http.ResponseWriter, r *http.Request) {
@@ -288,6 +300,12 @@ func (_ Unimplemented) AdminDeleteQuarantine(w http.ResponseWriter, r *http.Requ
 // AdminReconcile Look for differences now, and repair what is safe if asked to
 // (POST /admin/reconcile)
 func (_ Unimplemented) AdminReconcile(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AdminImportVPS Make devices and volumes of guests and disks that are there already
+// (POST /admin/vps/import)
+func (_ Unimplemented) AdminImportVPS(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -739,6 +757,32 @@ func (siw *ServerInterfaceWrapper) AdminCreateDevice(w http.ResponseWriter, r *h
 	handler.ServeHTTP(w, r)
 }
 
+// AdminDeleteDevice operation middleware
+func (siw *ServerInterfaceWrapper) AdminDeleteDevice(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "deviceId" -------------
+	var deviceID PathDeviceID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "deviceId", chi.URLParam(r, "deviceId"), &deviceID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "deviceId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AdminDeleteDevice(w, r, deviceID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // AdminListFacilities operation middleware
 func (siw *ServerInterfaceWrapper) AdminListFacilities(w http.ResponseWriter, r *http.Request) {
 
@@ -1144,6 +1188,20 @@ func (siw *ServerInterfaceWrapper) AdminReconcile(w http.ResponseWriter, r *http
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.AdminReconcile(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AdminImportVPS operation middleware
+func (siw *ServerInterfaceWrapper) AdminImportVPS(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AdminImportVPS(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2299,6 +2357,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Post(options.BaseURL+"/admin/devices", wrapper.AdminCreateDevice)
 	})
 	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/admin/devices/{deviceId}", wrapper.AdminDeleteDevice)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/admin/facilities", wrapper.AdminListFacilities)
 	})
 	r.Group(func(r chi.Router) {
@@ -2336,6 +2397,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/admin/reconcile", wrapper.AdminReconcile)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/admin/vps/import", wrapper.AdminImportVPS)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/inventory/locations", wrapper.ListLocations)
@@ -2596,6 +2660,22 @@ func (response AdminCreateDevice201JSONResponse) VisitAdminCreateDeviceResponse(
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
+}
+
+type AdminDeleteDeviceRequestObject struct {
+	DeviceID PathDeviceID `json:"deviceId"`
+}
+
+type AdminDeleteDeviceResponseObject interface {
+	VisitAdminDeleteDeviceResponse(w http.ResponseWriter) error
+}
+
+type AdminDeleteDevice204Response struct {
+}
+
+func (response AdminDeleteDevice204Response) VisitAdminDeleteDeviceResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
 }
 
 type AdminListFacilitiesRequestObject struct {
@@ -2870,6 +2950,28 @@ func (response AdminReconcile201JSONResponse) VisitAdminReconcileResponse(w http
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AdminImportVPSRequestObject struct {
+	Body *AdminImportVPSJSONRequestBody
+}
+
+type AdminImportVPSResponseObject interface {
+	VisitAdminImportVPSResponse(w http.ResponseWriter) error
+}
+
+type AdminImportVPS200JSONResponse []ImportedGuest
+
+func (response AdminImportVPS200JSONResponse) VisitAdminImportVPSResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -3485,6 +3587,9 @@ type StrictServerInterface interface {
 	// AdminCreateDevice Give a client a device
 	// (POST /admin/devices)
 	AdminCreateDevice(ctx context.Context, request AdminCreateDeviceRequestObject) (AdminCreateDeviceResponseObject, error)
+	// AdminDeleteDevice Forget a device whose guest was made elsewhere
+	// (DELETE /admin/devices/{deviceId})
+	AdminDeleteDevice(ctx context.Context, request AdminDeleteDeviceRequestObject) (AdminDeleteDeviceResponseObject, error)
 	// AdminListFacilities List facilities
 	// (GET /admin/facilities)
 	AdminListFacilities(ctx context.Context, request AdminListFacilitiesRequestObject) (AdminListFacilitiesResponseObject, error)
@@ -3524,6 +3629,9 @@ type StrictServerInterface interface {
 	// AdminReconcile Look for differences now, and repair what is safe if asked to
 	// (POST /admin/reconcile)
 	AdminReconcile(ctx context.Context, request AdminReconcileRequestObject) (AdminReconcileResponseObject, error)
+	// AdminImportVPS Make devices and volumes of guests and disks that are there already
+	// (POST /admin/vps/import)
+	AdminImportVPS(ctx context.Context, request AdminImportVPSRequestObject) (AdminImportVPSResponseObject, error)
 	// ListLocations List facilities
 	// (GET /inventory/locations)
 	ListLocations(ctx context.Context, request ListLocationsRequestObject) (ListLocationsResponseObject, error)
@@ -3861,6 +3969,32 @@ func (sh *strictHandler) AdminCreateDevice(w http.ResponseWriter, r *http.Reques
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(AdminCreateDeviceResponseObject); ok {
 		if err := validResponse.VisitAdminCreateDeviceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AdminDeleteDevice operation middleware
+func (sh *strictHandler) AdminDeleteDevice(w http.ResponseWriter, r *http.Request, deviceID PathDeviceID) {
+	var request AdminDeleteDeviceRequestObject
+
+	request.DeviceID = deviceID
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AdminDeleteDevice(ctx, request.(AdminDeleteDeviceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AdminDeleteDevice")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AdminDeleteDeviceResponseObject); ok {
+		if err := validResponse.VisitAdminDeleteDeviceResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -4221,6 +4355,37 @@ func (sh *strictHandler) AdminReconcile(w http.ResponseWriter, r *http.Request) 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(AdminReconcileResponseObject); ok {
 		if err := validResponse.VisitAdminReconcileResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AdminImportVPS operation middleware
+func (sh *strictHandler) AdminImportVPS(w http.ResponseWriter, r *http.Request) {
+	var request AdminImportVPSRequestObject
+
+	var body AdminImportVPSJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AdminImportVPS(ctx, request.(AdminImportVPSRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AdminImportVPS")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AdminImportVPSResponseObject); ok {
+		if err := validResponse.VisitAdminImportVPSResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -13,6 +13,7 @@ const (
 	FindingClassBackendUnavailable FindingClass = "backend_unavailable"
 	FindingClassMediaMismatch      FindingClass = "media_mismatch"
 	FindingClassMissingDisk        FindingClass = "missing_disk"
+	FindingClassMissingGuest       FindingClass = "missing_guest"
 	FindingClassMissingISO         FindingClass = "missing_iso"
 	FindingClassOrphanDisk         FindingClass = "orphan_disk"
 	FindingClassOrphanISO          FindingClass = "orphan_iso"
@@ -34,6 +35,8 @@ func (e FindingClass) Valid() bool {
 		return true
 	case FindingClassMissingDisk:
 		return true
+	case FindingClassMissingGuest:
+		return true
 	case FindingClassMissingISO:
 		return true
 	case FindingClassOrphanDisk:
@@ -49,6 +52,48 @@ func (e FindingClass) Valid() bool {
 	case FindingClassStuckTransient:
 		return true
 	case FindingClassUnbilled:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ImportedDiskType.
+const (
+	ImportedDiskTypeDATADISK ImportedDiskType = "DATADISK"
+	ImportedDiskTypeROOT     ImportedDiskType = "ROOT"
+)
+
+// Valid indicates whether the value is a known member of the ImportedDiskType enum.
+func (e ImportedDiskType) Valid() bool {
+	switch e {
+	case ImportedDiskTypeDATADISK:
+		return true
+	case ImportedDiskTypeROOT:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ImportedGuestResult.
+const (
+	ImportedGuestResultImportable ImportedGuestResult = "importable"
+	ImportedGuestResultImported   ImportedGuestResult = "imported"
+	ImportedGuestResultRefused    ImportedGuestResult = "refused"
+	ImportedGuestResultRegistered ImportedGuestResult = "registered"
+)
+
+// Valid indicates whether the value is a known member of the ImportedGuestResult enum.
+func (e ImportedGuestResult) Valid() bool {
+	switch e {
+	case ImportedGuestResultImportable:
+		return true
+	case ImportedGuestResultImported:
+		return true
+	case ImportedGuestResultRefused:
+		return true
+	case ImportedGuestResultRegistered:
 		return true
 	default:
 		return false
@@ -377,6 +422,9 @@ type DeviceCreate struct {
 	// Memory In MB.
 	Memory *int `json:"memory,omitempty"`
 
+	// Ref Where guests are made elsewhere, and only there: the guest, by name or UUID. None of its disks becomes a volume.
+	Ref *string `json:"ref,omitempty"`
+
 	// RootGiB The size of its ROOT volume.
 	RootGiB *int `json:"rootGiB,omitempty"`
 	VCPU    *int `json:"vcpu,omitempty"`
@@ -522,6 +570,58 @@ type ISODetach struct {
 	// Force Whether to open a tray that the guest locks.
 	Force *bool `json:"force,omitempty"`
 }
+
+// ImportedDisk defines model for ImportedDisk.
+type ImportedDisk struct {
+	// Message The same, as a sentence.
+	Message *string `json:"message"`
+
+	// MonthlyPrice Null where it has none.
+	MonthlyPrice *float64 `json:"monthlyPrice"`
+
+	// Reason Why it is left out.
+	Reason    *string `json:"reason"`
+	SizeBytes int64   `json:"sizeBytes"`
+
+	// Source Its file or image on the host.
+	Source string `json:"source"`
+
+	// Target Its name in the guest's definition.
+	Target string           `json:"target"`
+	Type   ImportedDiskType `json:"type"`
+
+	// VolumeID The volume that it is; null for none.
+	VolumeID *string `json:"volumeId"`
+}
+
+// ImportedDiskType defines model for ImportedDisk.Type.
+type ImportedDiskType string
+
+// ImportedGuest defines model for ImportedGuest.
+type ImportedGuest struct {
+	DeviceID *int64         `json:"deviceId"`
+	Disks    []ImportedDisk `json:"disks"`
+	Host     *string        `json:"host"`
+
+	// MaxVolumes How many volumes the device can take, ROOT not counted.
+	MaxVolumes int `json:"maxVolumes"`
+
+	// Message The same, as a sentence.
+	Message *string `json:"message"`
+	Name    string  `json:"name"`
+
+	// Reason Why it was refused.
+	Reason *string `json:"reason"`
+
+	// Ref The guest's UUID; null for one that was not found.
+	Ref *string `json:"ref"`
+
+	// Result `importable` in a dry run; `registered` was a device of the client already.
+	Result ImportedGuestResult `json:"result"`
+}
+
+// ImportedGuestResult `importable` in a dry run; `registered` was a device of the client already.
+type ImportedGuestResult string
 
 // KeyCreate defines model for KeyCreate.
 type KeyCreate struct {
@@ -897,6 +997,25 @@ type VPSEventLevel string
 // VPSEventState defines model for VPSEvent.State.
 type VPSEventState string
 
+// VPSImport defines model for VPSImport.
+type VPSImport struct {
+	// All All guests, instead of `domains`.
+	All *bool `json:"all,omitempty"`
+
+	// ClientID Whose the devices become.
+	ClientID int64 `json:"clientId"`
+
+	// Domains Guests by name or UUID.
+	Domains *[]string `json:"domains,omitempty"`
+
+	// DryRun Whether to say only what would be done.
+	DryRun       *bool  `json:"dryRun,omitempty"`
+	FacilityCode string `json:"facilityCode"`
+
+	// Host Only the guests of this host.
+	Host *string `json:"host,omitempty"`
+}
+
 // VPSNetworkInterface defines model for VPSNetworkInterface.
 type VPSNetworkInterface struct {
 	Gateway     *string `json:"gateway"`
@@ -1262,6 +1381,9 @@ type AdminPutPriceJSONRequestBody = PricePut
 
 // AdminReconcileJSONRequestBody defines body for AdminReconcile for application/json ContentType.
 type AdminReconcileJSONRequestBody = ReconcileRequest
+
+// AdminImportVPSJSONRequestBody defines body for AdminImportVPS for application/json ContentType.
+type AdminImportVPSJSONRequestBody = VPSImport
 
 // CreateISOJSONRequestBody defines body for CreateISO for application/json ContentType.
 type CreateISOJSONRequestBody = ISOCreate

@@ -21,6 +21,7 @@ import (
 var wireTypes = map[string]any{
 	"APIKey": api.APIKey{}, "Charge": api.Charge{}, "CityStateCountry": api.CityStateCountry{},
 	"ClientAccount": api.ClientAccount{}, "Device": api.Device{}, "Error": api.Error{}, "ISO": api.ISO{},
+	"ImportedDisk": api.ImportedDisk{}, "ImportedGuest": api.ImportedGuest{},
 	"Finding": api.Finding{}, "Quarantined": api.Quarantined{},
 	"Location": api.Location{}, "Node": api.Node{}, "NewAPIKey": api.NewAPIKey{}, "Price": api.Price{}, "Quota": api.Quota{}, "QuotaUsage": api.QuotaUsage{}, "Usage": api.Usage{}, "Service": api.Service{},
 	"ServiceBandwidthBilling": api.ServiceBandwidthBilling{}, "ServiceOption": api.ServiceOption{},
@@ -32,7 +33,7 @@ var wireTypes = map[string]any{
 // requestTypes are the schemas that only requests carry.
 var requestTypes = []string{
 	"ClientCreate", "DeviceCreate", "FacilityPut", "ISOAttach", "ISOCreate", "ISODetach", "KeyCreate", "PricePut", "QuotaPut", "ReconcileRequest",
-	"VolumeCreate", "VolumeDelete", "VolumeResize", "VPSPower",
+	"VPSImport", "VolumeCreate", "VolumeDelete", "VolumeResize", "VPSPower",
 }
 
 // TestWireTypes holds that a type sends every key of its schema, null where the

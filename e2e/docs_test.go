@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/drivebay/drivebay/api"
+	"github.com/drivebay/drivebay/e2e/built"
 	"github.com/drivebay/drivebay/internal/testneed"
 )
 
@@ -38,7 +39,7 @@ func newShell(t *testing.T, dir string, env ...string) *shell {
 		testneed.Need(t, tool, err == nil, tool+" is not installed")
 	}
 	cmd := exec.CommandContext(within(t, patience), "sh")
-	cmd.Dir, cmd.Env = dir, append(plainEnv(), env...)
+	cmd.Dir, cmd.Env = dir, append(built.Env(), env...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -8,17 +8,15 @@
 package e2e
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/drivebay/drivebay/e2e/built"
 )
 
 // program is the built program.
@@ -47,25 +45,11 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if program, err = build(dir); err != nil {
+	if program, err = built.Program(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
-}
-
-func build(dir string) (string, error) {
-	out := filepath.Join(dir, "drivebay")
-	if runtime.GOOS == "windows" {
-		out += ".exe"
-	}
-	cmd := exec.Command("go", "build", "-o", out, "./cmd/drivebay")
-	cmd.Dir = ".."
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("build drivebay: %s", text), err)
-	}
-	return out, nil
 }
 
 // needBinary skips a test where nothing was built.

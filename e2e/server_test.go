@@ -8,10 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/drivebay/drivebay/e2e/built"
 )
 
 // demo is what demo.json tells.
@@ -84,7 +85,7 @@ func (s *server) start() {
 	s.out = &output{more: make(chan struct{}, 1)}
 	s.cmd = exec.Command(program, s.args...)
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = s.work, s.out, log
-	s.cmd.Env = plainEnv()
+	s.cmd.Env = built.Env()
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -93,17 +94,6 @@ func (s *server) start() {
 		_ = cmd.Wait() // how it ended is in cmd.ProcessState
 		close(exited)
 	}(s.cmd, s.exited)
-}
-
-// plainEnv is the environment without settings of drivebay.
-func plainEnv() []string {
-	var env []string
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "DRIVEBAY_") {
-			env = append(env, v)
-		}
-	}
-	return env
 }
 
 // awaitDemo waits until the process that was started last has written
@@ -271,7 +261,7 @@ func once(t testing.TB, env []string, args ...string) (code int, stdout, stderr 
 	cmd := exec.CommandContext(within(t, patience), program, args...)
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
-	cmd.Env = append(plainEnv(), env...)
+	cmd.Env = append(built.Env(), env...)
 	cmd.Dir = t.TempDir()
 	_ = cmd.Run() // the code tells
 	if cmd.ProcessState == nil {

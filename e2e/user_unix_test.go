@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/drivebay/drivebay/e2e/built"
 )
 
 // TestUnreadableFolder starts the server as a user who may not open the data
@@ -22,7 +24,7 @@ func TestUnreadableFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(within(t, patience), program, "serve", "--demo", "--listen=127.0.0.1:0", "--data-dir", dir)
-	cmd.Env, cmd.Dir = plainEnv(), "/"
+	cmd.Env, cmd.Dir = built.Env(), "/"
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	if os.Getuid() == 0 { // who may do everything

@@ -11,11 +11,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/drivebay/drivebay/e2e/built"
 	"github.com/drivebay/drivebay/internal/app"
 	"github.com/drivebay/drivebay/internal/backend"
 	"github.com/drivebay/drivebay/internal/config"
@@ -107,7 +107,7 @@ func (n *node) launch() error {
 		return err
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(environment(), nodeEnv+"="+string(conf))
+	cmd.Env = append(built.Env(), nodeEnv+"="+string(conf))
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
@@ -136,16 +136,6 @@ func (n *node) launch() error {
 	n.wanted, n.url, n.cmd, n.exited = true, "", cmd, exited
 	n.starts++
 	return nil
-}
-
-// environment is ours without settings of drivebay.
-func environment() (env []string) {
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "DRIVEBAY_") {
-			env = append(env, v)
-		}
-	}
-	return env
 }
 
 func (n *node) serves(cmd *exec.Cmd, url string) {

@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/drivebay/drivebay/internal/access"
+	"github.com/drivebay/drivebay/internal/adopt"
 	"github.com/drivebay/drivebay/internal/billing"
 	"github.com/drivebay/drivebay/internal/config"
 	"github.com/drivebay/drivebay/internal/fetch"
@@ -60,6 +61,7 @@ type Server struct {
 
 	Access    *access.Service
 	VPS       *vps.Service
+	Adopt     *adopt.Service
 	Volumes   *volume.Service
 	ISOs      *iso.Service
 	Ledger    *billing.Ledger
@@ -105,7 +107,7 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err 
 	if err := s.openStore(ctx, opt); err != nil {
 		return nil, err
 	}
-	s.drivers = &Drivers{dir: filepath.Join(cfg.DataDir, "facilities"), open: s.openLocal, only: cfg.Facilities}
+	s.drivers = &Drivers{dir: filepath.Join(cfg.DataDir, "facilities"), open: s.openDriver, only: cfg.Facilities}
 	if opt.Drivers != nil {
 		opt.Drivers(s.drivers)
 	}
@@ -159,6 +161,7 @@ func (s *Server) wire(opt Options) {
 	}
 	s.Access = access.NewService(s.db.Access(), s.log, now)
 	s.VPS = &vps.Service{Store: s.db.VPS(), Drivers: s.drivers, Now: now, NewID: newID}
+	s.Adopt = &adopt.Service{Store: s.db.Adoptions(), Drivers: s.drivers, Now: now, NewID: newID}
 	s.Volumes = &volume.Service{Store: s.db.Volumes(), Drivers: s.drivers, Now: now, NewID: newID}
 	s.Ledger = &billing.Ledger{Store: s.db.Billing(), Now: now}
 	s.Tasks = s.db.Tasks()
@@ -235,9 +238,12 @@ func (s *Server) startEngine(ctx context.Context) error {
 	return nil
 }
 
-// prepare makes what a first start needs: the demo's world, or an operator's
-// key.
+// prepare makes what a first start needs: the facilities that have hosts, and
+// the demo's world or an operator's key.
 func (s *Server) prepare(ctx context.Context) error {
+	if err := s.hostFacilities(ctx); err != nil {
+		return err
+	}
 	if s.cfg.Demo {
 		return s.seedDemo(ctx)
 	}
@@ -251,7 +257,7 @@ func (s *Server) serve(opt Options) error {
 	}
 	h, err := make(httpapi.Deps{
 		Volumes: s.Volumes, ISOs: s.ISOs, VPS: s.VPS, Tasks: s.Tasks, Ledger: s.Ledger, Access: s.Access, Nodes: s.db.Nodes(),
-		Idempotency: s.db.Idempotency(), Reconcile: s.Reconcile,
+		Idempotency: s.db.Idempotency(), Reconcile: s.Reconcile, Adopt: s.Adopt,
 		Ready: s.db.Ping, Log: s.log, Metrics: s.metrics, Now: opt.Now, Version: opt.Version,
 		RateLimit: s.cfg.RateLimit, RateLimitAnonymous: s.cfg.RateLimitAnonymous, SizeUnit: string(s.cfg.VolumeSizeUnit),
 		Stopping: s.stopping,

@@ -11,11 +11,11 @@ import (
 // in edge: a new one has to be given its place before it is used.
 var levels = [][]string{
 	{"internal/fault", "internal/config", "internal/testneed", "internal/archtest", "api"},
-	{"internal/fieldmask", "internal/fetch", "internal/backend", "internal/isoimage", "internal/event", "internal/pgtest", "internal/archive"},
+	{"internal/fieldmask", "internal/fetch", "internal/backend", "internal/isoimage", "internal/event", "internal/pgtest", "internal/libvirttest", "internal/archive"},
 	{"internal/backend/local", "internal/backend/libvirt", "internal/backend/fake", "internal/backend/backendtest"},
 	{"internal/access", "internal/vps", "internal/billing", "internal/task", "internal/webhook", "internal/node", "internal/idempotency"},
 	{"internal/volume", "internal/iso", "internal/task/taskmodel"},
-	{"internal/reconcile"},
+	{"internal/reconcile", "internal/adopt"},
 	{"internal/store", "internal/store/storetest", "internal/worldtest", "internal/httpapi", "internal/console"},
 	{"internal/app"},
 }
@@ -36,6 +36,8 @@ var edge = map[string][]string{
 	"cmd/drivebay": {"internal/app", "internal/cli", "internal/config"},
 	"terraform":    {"client", "api"},
 	"compat":       {},
+
+	"internal/libvirttest/guestinit": {}, // runs in guests, alone
 }
 
 // free are the packages that test and measure the whole; they may import
@@ -53,7 +55,7 @@ var reserved = map[string][]string{
 
 // helpers are for tests: only test files import them, and one another.
 var helpers = []string{
-	"internal/testneed", "internal/pgtest", "internal/archtest", "internal/worldtest", "internal/store/storetest",
+	"internal/testneed", "internal/pgtest", "internal/libvirttest", "internal/archtest", "internal/worldtest", "internal/store/storetest",
 	"internal/backend/fake", "internal/backend/backendtest", "internal/task/taskmodel",
 }
 
@@ -62,6 +64,7 @@ var inTests = map[string][]string{
 	"internal/task":           {"internal/store", "internal/volume", "internal/iso"},
 	"internal/task/taskmodel": {"internal/store", "internal/volume"},
 	"internal/store":          {"internal/backend/local"},
+	"internal/adopt":          {"internal/reconcile"},
 	"internal/httpapi":        {"internal/store"},
 	"internal/app":            {"api"},
 }

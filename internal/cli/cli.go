@@ -103,7 +103,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, 5 conflict
 	}
 	nounOnly(root)
 	root.AddCommand(s.serve(), s.migrate(), s.export(), s.load(), s.version(), s.facility(), s.node(), s.client(), s.key(), s.device(),
-		s.price(), s.doctor(), s.quarantine())
+		s.vps(), s.price(), s.doctor(), s.quarantine())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	return root

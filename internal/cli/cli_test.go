@@ -107,7 +107,12 @@ const (
 	keyJSON      = `{"keyId":"k1","clientId":7,"name":"ci","prefix":"dbk_ab","permissions":["read","volumes"],"allowedAddresses":[],"createdAt":"2029-01-01T00:00:00Z","expiresAt":null,"lastUsedAt":null,"revokedAt":null}`
 	newKeyJSON   = `{"keyId":"k1","clientId":7,"key":"dbk_secret","name":"ci","prefix":"dbk_ab","permissions":["read","volumes"],"allowedAddresses":[],"createdAt":"2029-01-01T00:00:00Z","expiresAt":"2030-01-31T00:00:00Z","lastUsedAt":null,"revokedAt":null}`
 	deviceJSON   = `{"deviceId":1004,"clientId":7,"facilityCode":"TPA1","hostname":"web1","status":"Running","vcpu":2,"memory":2048,"maxVolumes":8,"attachedVolumes":1,"createdAt":"2029-01-01T00:00:00Z","later":"kept"}`
-	priceJSON    = `{"facilityCode":"TPA1","size":100,"monthlyPrice":9.9}`
+	importedJSON = `{"ref":"u1","name":"web1","host":"h1","result":"imported","reason":null,"message":null,"deviceId":1004,"maxVolumes":16,"disks":[` +
+		`{"source":"/a","target":"vda","sizeBytes":21474836480,"type":"ROOT","volumeId":"v1","monthlyPrice":null,"reason":null,"message":null},` +
+		`{"source":"/b","target":"sda","sizeBytes":7516192768,"type":"DATADISK","volumeId":"v2","monthlyPrice":0,"reason":null,"message":null},` +
+		`{"source":"/c","target":"sdb","sizeBytes":53687091200,"type":"DATADISK","volumeId":null,"monthlyPrice":null,"reason":"disk_shared","message":"It is shared"}]}`
+	refusedJSON = `{"ref":"u2","name":"web2","host":"h1","result":"refused","reason":"guest_taken","message":"It is taken","deviceId":null,"maxVolumes":16,"disks":[]}`
+	priceJSON   = `{"facilityCode":"TPA1","size":100,"monthlyPrice":9.9}`
 )
 
 func taskJSON(result, message, meta string) string {
@@ -176,6 +181,20 @@ func TestCommands(t *testing.T) {
 		{args: "device create --client 7 --facility TPA1 --no-wait --max-volumes 0",
 			answers: map[string][]canned{"POST /api/v2/admin/devices": {{status: 201, body: taskJSON("Pending", "", "{}")}}},
 			asked:   []string{`POST /api/v2/admin/devices {"clientId":7,"facilityCode":"TPA1","maxVolumes":0}`}, out: "T1\n"},
+		{args: "device create --client 7 --facility TPA1 --ref web1 --no-wait",
+			answers: map[string][]canned{"POST /api/v2/admin/devices": {{status: 201, body: taskJSON("Pending", "", "{}")}}},
+			asked:   []string{`POST /api/v2/admin/devices {"clientId":7,"facilityCode":"TPA1","ref":"web1"}`}, out: "T1\n"},
+		{args: "device delete 1004", answers: map[string][]canned{"DELETE /api/v2/admin/devices/1004": {{status: 204}}},
+			asked: []string{"DELETE /api/v2/admin/devices/1004"}, err: "Device 1004 is forgotten."},
+		{args: "vps import --facility TPA1 --client 7 --all --dry-run", answers: map[string][]canned{"POST /api/v2/admin/vps/import": {{status: 200, body: "[]"}}},
+			asked: []string{`POST /api/v2/admin/vps/import {"all":true,"clientId":7,"dryRun":true,"facilityCode":"TPA1"}`},
+			out:   "GUEST  HOST  RESULT  DEVICE  DISK  BYTES  TYPE  MONTHLY  VOLUME  WHY\n"},
+		{args: "vps import --facility TPA1 --client 7 --host h1 web1", answers: map[string][]canned{"POST /api/v2/admin/vps/import": {{status: 200, body: "[" + importedJSON + "]"}}},
+			asked: []string{`POST /api/v2/admin/vps/import {"clientId":7,"domains":["web1"],"facilityCode":"TPA1","host":"h1"}`},
+			out: "GUEST  HOST  RESULT    DEVICE  DISK  BYTES        TYPE      MONTHLY  VOLUME  WHY\n" +
+				"web1   h1    imported  1004    vda   21474836480  ROOT      -        v1      -\n" +
+				"-      -     -         -       sda   7516192768   DATADISK  0.00     v2      -\n" +
+				"-      -     -         -       sdb   53687091200  DATADISK  -        -       It is shared\n"},
 		{args: "price list --facility TPA1", answers: map[string][]canned{"GET /api/v2/admin/prices": {{status: 200, body: "[" + priceJSON + "]"}}},
 			asked: []string{"GET /api/v2/admin/prices?facilityCode=TPA1"}, out: "FACILITY  SIZE GIB  MONTHLY\nTPA1      100       9.90\n"},
 		{args: "price set TPA1 100 --monthly 9.90", answers: map[string][]canned{"PUT /api/v2/admin/prices/TPA1/100": {{status: 200, body: priceJSON}}},
@@ -382,5 +401,27 @@ func TestAPIKey(t *testing.T) {
 		if got := command(t.Context(), r.URL, c.env, nil, "facility", "list"); got.status != c.status || strings.Contains(got.err, "a\nb") {
 			t.Errorf("%v: %+v", c.env, got)
 		}
+	}
+}
+
+// TestImportRefused: what was done is shown, and the exit status tells that it
+// was not all.
+func TestImportRefused(t *testing.T) {
+	t.Parallel()
+	r := newRemote(t, map[string][]canned{"POST /api/v2/admin/vps/import": {{status: 200, body: "[" + importedJSON + "," + refusedJSON + "]"}}})
+	for format, want := range map[string]string{"table": "web2   h1    refused", "json": `"reason": "guest_taken"`} {
+		got := command(t.Context(), r.URL, nil, nil, "vps", "import", "--facility", "TPA1", "--client", "7", "--all", "-o", format)
+		if got.status != Conflict || !strings.Contains(got.out, want) || !strings.Contains(got.err, "1 of 2 guests were refused") {
+			t.Errorf("%s: status %d, %q, %q", format, got.status, got.out, got.err)
+		}
+	}
+	for _, args := range []string{"", " --all web1"} {
+		got := command(t.Context(), r.URL, nil, nil, strings.Fields("vps import --facility TPA1 --client 7"+args)...)
+		if got.status != Usage || got.out != "" {
+			t.Errorf("vps import%s: status %d, %q", args, got.status, got.err)
+		}
+	}
+	if got := command(t.Context(), r.URL, nil, nil, "device", "delete", "web1"); got.status != Usage {
+		t.Errorf("device delete web1: status %d, %q", got.status, got.err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func (s *shell) device() *cobra.Command {
-	return s.noun("device", "The VPS that volumes and ISO images are attached to", s.deviceList(), s.deviceCreate())
+	return s.noun("device", "The VPS that volumes and ISO images are attached to", s.deviceList(), s.deviceCreate(), s.deviceDelete())
 }
 
 var deviceColumns = []string{"DEVICE", "CLIENT", "FACILITY", "HOSTNAME", "STATUS", "VCPU", "MEMORY MB", "VOLUMES", "CREATED"}
@@ -46,7 +46,7 @@ func (s *shell) deviceList() *cobra.Command {
 type newDevice struct {
 	api.DeviceCreate
 	id              int64
-	host            string
+	host, ref       string
 	cpus, ram, root int
 	volumes         int
 	timeout         time.Duration
@@ -57,16 +57,18 @@ func (s *shell) deviceCreate() *cobra.Command {
 	n := new(newDevice)
 	cmd := s.verb("create", "Give a client a device", exact(), func(cmd *cobra.Command, _ []string) error {
 		n.DeviceID, n.Hostname, n.VCPU, n.Memory, n.RootGiB = given(n.id), given(n.host), given(n.cpus), given(n.ram), given(n.root)
+		n.Ref = given(n.ref)
 		if cmd.Flags().Changed("max-volumes") { // 0 is a number of volumes
 			n.MaxVolumes = &n.volumes
 		}
 		return s.createDevice(cmd.Context(), n)
 	})
-	cmd.Example = "  drivebay device create --client 7 --facility TPA1 --hostname web1"
+	cmd.Example = "  drivebay device create --client 7 --facility TPA1 --hostname web1\n  drivebay device create --client 7 --facility LAX3 --ref web1"
 	f := cmd.Flags()
 	f.Int64Var(&n.ClientID, "client", 0, "whose it is")
 	f.StringVar(&n.FacilityCode, "facility", "", "the facility it is in")
 	f.Int64Var(&n.id, "id", 0, "its id (default: the next free one)")
+	f.StringVar(&n.ref, "ref", "", "the guest that it is, by name or UUID, where guests are made elsewhere; none of its disks becomes a volume")
 	f.StringVar(&n.host, "hostname", "", "its host name")
 	f.IntVar(&n.cpus, "vcpu", 0, "how many virtual processors it has (default: the server's)")
 	f.IntVar(&n.ram, "memory", 0, "its memory in MB (default: the server's)")

@@ -63,6 +63,11 @@ type Config struct {
 	ReconcileRepair     bool
 	QuarantineRetention time.Duration
 
+	LibvirtHosts         []LibvirtHost // a facility with at least one is libvirt's
+	LibvirtDiskBus       string
+	LibvirtCDBus         string
+	LibvirtDetachTimeout time.Duration
+
 	FetchAllow    []netip.Prefix
 	FetchMaxBytes int64
 

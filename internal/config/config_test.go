@@ -55,6 +55,7 @@ func TestDefaults(t *testing.T) {
 		Listen: "127.0.0.1:8080", DataDir: "./drivebay-data", Role: RoleAll, DrainTimeout: 20 * time.Second,
 		TaskWorkers: 16, ImportWorkers: 4, VolumeSizeUnit: GiB, RateLimit: 3600, RateLimitAnonymous: 200,
 		ReconcileEvery: 10 * time.Minute, ReconcileGrace: 2 * time.Minute, QuarantineRetention: 7 * 24 * time.Hour,
+		LibvirtDiskBus: BusSCSI, LibvirtCDBus: BusSATA, LibvirtDetachTimeout: 30 * time.Second,
 		FetchMaxBytes: 16 << 30, LogFormat: LogText, LogLevel: slog.LevelInfo,
 	}
 	if diff := cmp.Diff(want, c, equalConfig); diff != "" {
@@ -76,6 +77,8 @@ var other = map[string]string{
 	"rate_limit": "0", "rate_limit_anonymous": "7", "fetch_allow": "10.0.0.0/8,fd00::/8,192.0.2.7",
 	"fetch_max_size": "700MB", "log_format": "json", "log_level": "warn", "metrics_listen": "127.0.0.1:9100",
 	"tls_cert": "c.pem", "tls_key": "k.pem",
+	"libvirt_host":     "TPA1/a=qemu+ssh://u@a.example.org/system?pool=fast&iso_pool=images&keyfile=%2Fk,LAX3/b=qemu:///system",
+	"libvirt_disk_bus": "virtio", "libvirt_cd_bus": "ide", "libvirt_detach_timeout": "1m",
 	"reconcile_every": "1h", "reconcile_grace": "5s", "reconcile_repair": "true", "quarantine_retention": "1h",
 }
 
@@ -87,6 +90,11 @@ var otherConfig = Config{
 	FetchAllow: []netip.Prefix{
 		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("192.0.2.7/32"),
 	},
+	LibvirtHosts: []LibvirtHost{
+		{Facility: "TPA1", Name: "a", URI: "qemu+ssh://u@a.example.org/system?keyfile=%2Fk", Pool: "fast", ISOPool: "images"},
+		{Facility: "LAX3", Name: "b", URI: "qemu+unix:///system", Pool: "default"},
+	},
+	LibvirtDiskBus: BusVirtio, LibvirtCDBus: BusIDE, LibvirtDetachTimeout: time.Minute,
 	FetchMaxBytes: 700e6, LogFormat: LogJSON, LogLevel: slog.LevelWarn, MetricsListen: "127.0.0.1:9100",
 	TLSCert: "c.pem", TLSKey: "k.pem",
 	ReconcileEvery: time.Hour, ReconcileGrace: 5 * time.Second, ReconcileRepair: true, QuarantineRetention: time.Hour,
@@ -226,6 +234,9 @@ func TestProblems(t *testing.T) {
 		{name: "node", args: []string{"--node=a/b"}, want: []string{"node: "}},
 		{name: "size", args: []string{"--fetch-max-size=0"}, want: []string{"fetch_max_size: "}},
 		{name: "data", args: []string{"--data-dir="}, want: []string{"data_dir: "}},
+		{name: "disk bus", args: []string{"--libvirt-disk-bus=sata"}, want: []string{"libvirt_disk_bus: ", "scsi, virtio"}},
+		{name: "CD bus", args: []string{"--libvirt-cd-bus=virtio"}, want: []string{"libvirt_cd_bus: ", "sata, scsi, ide"}},
+		{name: "detach timeout", args: []string{"--libvirt-detach-timeout=0s"}, want: []string{"libvirt_detach_timeout: "}},
 	} {
 		_, err := load(t, c.yaml, c.env, c.args...)
 		if err == nil {
@@ -240,6 +251,54 @@ func TestProblems(t *testing.T) {
 		if strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: a secret is in: %v", c.name, err)
 		}
+	}
+}
+
+func TestLibvirtHosts(t *testing.T) {
+	t.Parallel()
+	for hosts, want := range map[string]string{
+		"tpa1/a=qemu+unix:///system":                                             `"tpa1" is not the code`,
+		"TPA1/=qemu+unix:///system":                                              `"" is not a name`,
+		"TPA1/a=qemu+tcp://h/system":                                             "TPA1/a: its URI begins with none of",
+		"TPA1/a=/run/libvirt/sock":                                               "begins with none of",
+		"TPA1/a=qemu+unix:///session":                                            "does not end in /system",
+		"TPA1/a=qemu+unix://h/system":                                            "names a machine",
+		"TPA1/a=qemu+ssh:///system":                                              "names no machine",
+		"TPA1/a=qemu+ssh://u:secret@h/system":                                    "holds a password",
+		"TPA1/a=qemu+ssh://h/system?pool=a/b":                                    `"a/b" is not the name of a pool`,
+		"TPA1/a=qemu+ssh://h/system,TPA1/a=qemu+ssh://i/system":                  "TPA1/a is there twice",
+		"TPA1/a=qemu+tls://h/system,LAX3/a=qemu://H/system?pool=x":               "TPA1/a and LAX3/a are the same host",
+		"TPA1/a=qemu:///system?socket=/s,TPA1/b=qemu+unix:///system?socket=%2Fs": "TPA1/a and TPA1/b are the same host",
+	} {
+		_, err := load(t, "", nil, "--libvirt-host="+hosts)
+		if err == nil || !strings.Contains(err.Error(), "libvirt_host: ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v, want %q", hosts, err, want)
+		}
+	}
+	if _, err := load(t, "", nil, "--demo", "--libvirt-host=TPA1/x=qemu:///system"); err == nil || !strings.Contains(err.Error(), "the demo in TPA1 are simulated") {
+		t.Errorf("a host in the demo's facility: %v", err)
+	}
+	if _, err := load(t, "", nil, "--demo", "--libvirt-host=LAB1/x=qemu:///system"); err != nil {
+		t.Errorf("a host beside the demo: %v", err)
+	}
+	for _, arg := range []string{"TPA1=qemu:///system", "TPA1/a", "TPA1/a=qemu://%zz/system", "TPA1/a=qemu:///system?pool=%zz"} {
+		if _, err := load(t, "", nil, "--libvirt-host="+arg); err == nil {
+			t.Errorf("%s was accepted", arg)
+		}
+	}
+
+	c, err := load(t, "libvirt_host:\n  - TPA1/b=qemu:///system?socket=/a\n  - LAX3/c=qemu://h/system\n  - TPA1/a=qemu:///system?socket=/b\n", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := c.LibvirtAt("TPA1"); len(at) != 2 || at[0].Name != "b" || at[1].Name != "a" || len(c.LibvirtAt("AMS1")) != 0 {
+		t.Errorf("hosts of TPA1: %+v", at)
+	}
+	if codes := c.LibvirtFacilities(); !slices.Equal(codes, []string{"LAX3", "TPA1"}) {
+		t.Errorf("facilities: %v", codes)
+	}
+	if uri := c.LibvirtAt("LAX3")[0].URI; uri != "qemu+tls://h/system" {
+		t.Errorf("a URI without transport is %s", uri)
 	}
 }
 

@@ -114,6 +114,36 @@ var settings = []setting{
 		check: checkFacilities,
 	},
 	{
+		key: "libvirt_host", shown: "none", arg: "FACILITY/NAME=URI", many: true,
+		usage: "A hypervisor of a facility: such a facility's VPS are libvirt's, the others are simulated.",
+		more: "The URI is libvirt's: qemu+unix:///system?socket=PATH, qemu+tls://HOST/system or qemu+ssh://USER@HOST/system. Two options " +
+			"in it are ours: pool is where volumes are made (default), iso_pool where images are kept (the same pool). " +
+			"Repeat the flag, or separate several by commas; a comma in a URI is written %2C. A facility that is not there yet is made.",
+		set:   libvirtHost,
+		clear: func(c *Config) { c.LibvirtHosts = nil },
+		check: checkLibvirtHosts,
+	},
+	{
+		key: "libvirt_disk_bus", defaults: []string{BusSCSI}, arg: "bus",
+		usage: "How volumes are connected to libvirt's guests: scsi or virtio.",
+		more:  "With virtio the guest has to take part in a detach, and takes fewer volumes.",
+		set:   text(func(c *Config) *string { return &c.LibvirtDiskBus }),
+		check: func(c *Config) string { return oneOf(c.LibvirtDiskBus, BusSCSI, BusVirtio) },
+	},
+	{
+		key: "libvirt_cd_bus", defaults: []string{BusSATA}, arg: "bus",
+		usage: "The bus of the CD drive that a libvirt guest without one is given: sata, scsi or ide.",
+		set:   text(func(c *Config) *string { return &c.LibvirtCDBus }),
+		check: func(c *Config) string { return oneOf(c.LibvirtCDBus, BusSATA, BusSCSI, BusIDE) },
+	},
+	{
+		key: "libvirt_detach_timeout", defaults: []string{"30s"}, arg: "duration",
+		usage: "How long a libvirt guest may take to let go of a volume.",
+		more:  "After that the detach fails and the volume stays attached.",
+		set:   duration(func(c *Config) *time.Duration { return &c.LibvirtDetachTimeout }),
+		check: func(c *Config) string { return within(c.LibvirtDetachTimeout, time.Second, 10*time.Minute) },
+	},
+	{
 		key: "drain_timeout", defaults: []string{"20s"}, arg: "duration",
 		usage: "How long requests and tasks may finish when the server is told to stop.",
 		more:  "What is not done by then goes on at the next start.",

@@ -50,6 +50,7 @@ var targets = map[string]func() any{
 	"adminCreateDevice": func() any { return new(api.DeviceCreate) }, "adminPutPrice": func() any { return new(api.PricePut) },
 	"adminPutClientQuota": func() any { return new(api.QuotaPut) },
 	"adminReconcile":      func() any { return new(api.ReconcileRequest) },
+	"adminImportVPS":      func() any { return new(api.VPSImport) },
 }
 
 func TestEveryBodyHasATarget(t *testing.T) {

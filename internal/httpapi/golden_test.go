@@ -38,6 +38,7 @@ var (
 var never = map[string]string{
 	"adminPutFacility 404":  "a code no facility has makes one",
 	"adminReconcile 404":    "an unknown facility is a field that is wrong",
+	"adminImportVPS 404":    "an unknown client or facility is a field that is wrong",
 	"adminCreateDevice 404": "an unknown client or facility is a field that is wrong",
 }
 

@@ -187,6 +187,7 @@ func (o *ops) AdminCreateDevice(ctx context.Context, r api.AdminCreateDeviceRequ
 		ID:           orZero(r.Body.DeviceID),
 		ClientID:     r.Body.ClientID,
 		FacilityCode: r.Body.FacilityCode,
+		Ref:          orZero(r.Body.Ref),
 		Hostname:     orZero(r.Body.Hostname),
 		VCPU:         orZero(r.Body.VCPU),
 		MemoryMB:     orZero(r.Body.Memory),

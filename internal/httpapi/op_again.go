@@ -174,3 +174,16 @@ func (a again) AdminDeleteQuarantine(ctx context.Context, _ api.AdminDeleteQuara
 	t, err := a.accepted(ctx)
 	return api.AdminDeleteQuarantine201JSONResponse{TaskAcceptedJSONResponse: t}, err
 }
+
+// AdminDeleteDevice has nothing to tell but that it was done.
+func (a again) AdminDeleteDevice(context.Context, api.AdminDeleteDeviceRequestObject) (api.AdminDeleteDeviceResponseObject, error) {
+	return api.AdminDeleteDevice204Response{}, nil
+}
+
+// AdminImportVPS goes on with the import, which changes nothing where it has
+// come to its end: what the first try has done is told as done by this one.
+func (a again) AdminImportVPS(ctx context.Context, r api.AdminImportVPSRequestObject) (api.AdminImportVPSResponseObject, error) {
+	q := importOf(r.Body)
+	q.Since = keptOf(ctx).At
+	return a.ops.importVPS(ctx, q)
+}

@@ -37,6 +37,40 @@ func (g *golden) play() {
 	g.adminPrices()
 	g.adminDoctor()
 	g.quotas()
+	g.adminImport()
+}
+
+// adminImport takes over what the hosts of a facility have.
+func (g *golden) adminImport() {
+	g.lab()
+	const path = "/admin/vps/import"
+	form := func(rest string) string { return `{"facilityCode": "LAB1", "clientId": 8, ` + rest + `}` }
+	g.okAdmin("adminImportVPS", "success, a dry run", path, form(`"all": true, "dryRun": true`))
+	g.okAdmin("adminImportVPS", "success", path, form(`"domains": ["web", "nowhere"], "host": "h1"`))
+	g.okAdmin("adminImportVPS", "success, again", path, form(`"all": true`))
+	g.okAdmin("adminImportVPS", "success, another client's", path, `{"facilityCode": "LAB1", "clientId": 7, "domains": ["web"]}`)
+	g.okAdmin("adminImportVPS", "success, none", path, form(`"all": true, "host": "h3"`))
+	g.noAs(g.keys.client, 403, "adminImportVPS", "a client's key", path, form(`"all": true`))
+	g.noAdmin(400, "adminImportVPS", "no fields", path, `{}`)
+	g.noAdmin(400, "adminImportVPS", "wrong fields", path, form(`"all": "yes", "domains": [""]`))
+	g.noAdmin(400, "adminImportVPS", "neither all nor some", path, form(`"domains": []`))
+	g.noAdmin(400, "adminImportVPS", "no such client", path, `{"facilityCode": "LAB1", "clientId": 4711, "all": true}`)
+	g.noAdmin(400, "adminImportVPS", "no such facility", path, `{"facilityCode": "MARS1", "clientId": 8, "all": true}`)
+	g.noAdmin(400, "adminImportVPS", "guests made here", path, `{"facilityCode": "TPA1", "clientId": 8, "all": true}`)
+	g.drivers["LAB1"].On("Guests").Fail(backend.ErrUnavailable, 1)
+	g.noAdmin(503, "adminImportVPS", "a host does not answer", path, form(`"all": true`))
+
+	const device = `{"clientId": 8, "facilityCode": "LAB1", "deviceId": 5000, "ref": "odd"}`
+	g.follow(g.okAdmin("adminCreateDevice", "success, of a guest", "/admin/devices", device), task.Done)
+	g.noAdmin(400, "adminCreateDevice", "no guest", "/admin/devices", `{"clientId": 8, "facilityCode": "LAB1"}`)
+	g.noAdmin(400, "adminCreateDevice", "no such guest", "/admin/devices", `{"clientId": 8, "facilityCode": "LAB1", "ref": "nowhere"}`)
+	g.noAdmin(409, "adminCreateDevice", "the guest is one already", "/admin/devices", `{"clientId": 8, "facilityCode": "LAB1", "ref": "web"}`)
+	g.okAdmin("adminDeleteDevice", "success", "/admin/devices/5000", "")
+	g.noAdmin(404, "adminDeleteDevice", "gone", "/admin/devices/5000", "")
+	g.noAdmin(404, "adminDeleteDevice", "no number", "/admin/devices/first", "")
+	g.noAdmin(409, "adminDeleteDevice", "its guest was made with it", "/admin/devices/1001", "")
+	g.noAdmin(409, "adminDeleteDevice", "it has volumes", "/admin/devices/3002", "")
+	g.noAs(g.keys.client, 403, "adminDeleteDevice", "a client's key", "/admin/devices/1001", "")
 }
 
 // quotas leaves client 7 with a quota that is used up.

@@ -83,6 +83,10 @@ func (r *repeats) play() {
 	r.task("adminReconcile", "/admin/reconcile", `{"repair": true, "graceSeconds": 0}`)
 	r.task("adminDeleteQuarantine", "/admin/quarantine/1", "")
 	r.task("adminCreateDevice", "/admin/devices", `{"clientId": 7, "facilityCode": "TPA1"}`)
+	r.lab()
+	r.twice("adminImportVPS", "/admin/vps/import", `{"facilityCode": "LAB1", "clientId": 7, "all": true}`)
+	r.done(r.keys.operator, http.MethodPost, "/admin/devices", `{"clientId": 7, "facilityCode": "LAB1", "deviceId": 5000, "ref": "odd"}`)
+	r.twice("adminDeleteDevice", "/admin/devices/5000", "")
 	r.secret()
 }
 

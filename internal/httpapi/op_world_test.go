@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/drivebay/drivebay/internal/access"
+	"github.com/drivebay/drivebay/internal/adopt"
 	"github.com/drivebay/drivebay/internal/backend"
 	"github.com/drivebay/drivebay/internal/backend/fake"
 	"github.com/drivebay/drivebay/internal/billing"
@@ -90,6 +91,7 @@ func newWorld(t *testing.T) *world {
 			Fetcher: fetch.New(fetch.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Retries: -1}),
 		},
 		VPS:       &vps.Service{Store: w.db.VPS(), Drivers: w.drivers, Now: now, NewID: newID},
+		Adopt:     &adopt.Service{Store: w.db.Adoptions(), Drivers: w.drivers, Now: now, NewID: newID},
 		Reconcile: &reconcile.Service{Store: w.db.Findings(), Drivers: w.drivers, Now: now, Retention: 24 * time.Hour},
 		Tasks:     w.db.Tasks(),
 		Ledger:    &billing.Ledger{Store: w.db.Billing(), Now: now},
@@ -104,6 +106,25 @@ func newWorld(t *testing.T) *world {
 	w.seed()
 	w.server = w.serve(func(*httpapi.Deps) {})
 	return w
+}
+
+// lab makes the facility LAB1, whose guests are made elsewhere, with two of
+// them: web has a disk of a size on sale and one of another, odd none at all.
+func (w *world) lab() {
+	w.t.Helper()
+	adopted := func(ctx context.Context) (map[string]string, error) { return w.db.Volumes().Adopted(ctx, "LAB1") }
+	d := fake.New(fake.Options{Elsewhere: true, Adopted: adopted})
+	w.drivers["LAB1"] = d
+	_, err := w.deps.VPS.PutFacility(w.t.Context(), vps.Facility{Code: "LAB1", Title: "Lab 1", City: "Tampa", State: "FL", Country: "US"})
+	w.must(err)
+	d.AddGuest(backend.Guest{
+		Ref: "6a1d3f0e-0000-4000-8000-000000000001", Name: "web", Host: "h1", Running: true, VCPU: 4, MemoryMB: 8192,
+		Disks: []backend.GuestDisk{
+			{Source: "/images/web.qcow2", Format: "qcow2", Target: "vda", Bytes: 20 << 30}, {Source: "/images/data.raw", Format: "raw", Target: "sda", Bytes: 100 << 30},
+			{Source: "fast/odd", Format: "raw", Target: "sdb", Bytes: 7 << 30}, {Source: "/images/shared.raw", Target: "sdc", Bytes: 50 << 30, Shared: true},
+		},
+	})
+	d.AddGuest(backend.Guest{Ref: "6a1d3f0e-0000-4000-8000-000000000002", Name: "odd", Host: "h2"})
 }
 
 // startEngine runs tasks until the test ends. Of the server's own periodic work

@@ -20,6 +20,7 @@ import (
 
 	"github.com/drivebay/drivebay/api"
 	"github.com/drivebay/drivebay/internal/access"
+	"github.com/drivebay/drivebay/internal/adopt"
 	"github.com/drivebay/drivebay/internal/billing"
 	"github.com/drivebay/drivebay/internal/idempotency"
 	"github.com/drivebay/drivebay/internal/iso"
@@ -51,6 +52,8 @@ type Deps struct {
 	// Idempotency keeps the keys that requests name themselves by; nil: such
 	// keys are not read.
 	Idempotency idempotency.Store
+	// Adopt imports guests that were made elsewhere.
+	Adopt *adopt.Service
 	// Reconcile looks for what differs.
 	Reconcile *reconcile.Service
 	// Ready reports whether requests can be served; nil: always.

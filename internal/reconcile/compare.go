@@ -171,9 +171,16 @@ func (c *comparison) volume(v *Volume, moving bool) {
 		c.add(AttachWrong, v.ID, s, "The volume's row says %s and names %s; it is connected to %s.", v.State, device(v.DeviceID), guests(have))
 	case !known:
 		c.add(AttachWrong, v.ID, s, "The volume is on device %d, which is not in the facility.", v.DeviceID)
+	case c.lost(want) && len(have) == 0: // its device says so
 	case !slices.Equal(have, some(want)):
 		c.add(AttachWrong, v.ID, s, "The volume is connected to %s, by its row to %s.", guests(have), guests(some(want)))
 	}
+}
+
+// lost reports whether a guest that was made elsewhere is not there.
+func (c *comparison) lost(ref string) bool {
+	_, there := c.guests[ref]
+	return c.rows.Elsewhere && ref != "" && !there
 }
 
 func some(s string) []string {
@@ -221,7 +228,7 @@ func (c *comparison) services() {
 			continue
 		case v == nil || !v.exists() || v.Type == volume.Root:
 			c.add(Overbilled, s.VolumeID, seen{}, "Service %d is open and has no volume.", s.ID)
-		case v.Bytes != int64(s.SizeGiB)*volume.GiB || v.ProductID != s.ProductID || v.Monthly != s.Monthly ||
+		case v.Bytes/volume.GiB != int64(s.SizeGiB) || v.ProductID != s.ProductID || v.Monthly != s.Monthly ||
 			v.ClientID != s.ClientID || c.rows.Facility != s.FacilityCode:
 			c.add(PriceMismatch, s.VolumeID, seen{}, "The volume has %d bytes, product %d at %d cents of client %d; its service %d GiB, product %d at %d cents of client %d.",
 				v.Bytes, v.ProductID, v.Monthly, v.ClientID, s.SizeGiB, s.ProductID, s.Monthly, s.ClientID)
@@ -245,6 +252,10 @@ func (c *comparison) devices() {
 		guest, there := c.guests[d.Ref]
 		if d.Status == vps.Creating {
 			c.add(Stuck, id, seen{what: aDevice, there: there}, "The device is being created, and no task works on it.")
+			continue
+		}
+		if c.lost(d.Ref) && d.Status != vps.Failed {
+			c.add(MissingGuest, id, seen{what: aDevice}, "No host of the facility has guest %s of the device.", d.Ref)
 			continue
 		}
 		want := ""

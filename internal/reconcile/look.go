@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/drivebay/drivebay/internal/backend"
+	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/vps"
 )
 
 // lookTime bounds what a facility's driver may take to show all it holds.
@@ -32,6 +35,8 @@ func (s *Service) look(ctx context.Context, code string) (Look, error) {
 	if err != nil {
 		return s.unavailable(ctx, l, err)
 	}
+	before.Elsewhere = !driver.Info().MakesVMs
+	l.Moved = moved(before, view)
 	first := Compare(before, view, before.At)
 	l.Released = released(before, view)
 	if len(first) == 0 {
@@ -46,7 +51,7 @@ func (s *Service) look(ctx context.Context, code string) (Look, error) {
 	if err != nil {
 		return l, err
 	}
-	after.Work = merge(before, after)
+	after.Elsewhere, after.Work = before.Elsewhere, merge(before, after)
 	l.Found = both(first, Compare(after, view, after.At))
 	if n := len(l.Found); n > maxFound {
 		s.log().Error("more findings than are kept", "facility", code, "findings", n, "kept", maxFound)
@@ -87,7 +92,7 @@ func again(ctx context.Context, d backend.Driver, view backend.View, rows Rows, 
 		switch f.Class {
 		case OrphanDisk, MissingDisk, SizeMismatch, AttachWrong:
 			disks[f.Object] = len(f.refs) < 2 // of a volume in two guests only one is told
-		case MediaWrong:
+		case MediaWrong, MissingGuest:
 			drives[f.Object] = true
 		}
 	}
@@ -111,20 +116,39 @@ func again(ctx context.Context, d backend.Driver, view backend.View, rows Rows, 
 	}
 	slices.SortFunc(view.Volumes, func(a, b backend.VolumeView) int { return strings.Compare(a.ID, b.ID) })
 	for _, dev := range rows.Devices {
-		i := slices.IndexFunc(view.VMs, func(g backend.VMView) bool { return g.Ref == dev.Ref })
-		if i < 0 || !drives[fmt.Sprint(dev.ID)] {
+		if !drives[fmt.Sprint(dev.ID)] {
 			continue
 		}
 		g, err := d.Inspect(ctx, dev.Ref)
+		i := slices.IndexFunc(view.VMs, func(v backend.VMView) bool { return v.Ref == dev.Ref })
 		switch {
-		case errors.Is(err, backend.ErrVMNotFound): // it was there a moment ago
+		case errors.Is(err, backend.ErrVMNotFound): // it was not, or is no longer
 		case err != nil:
 			return view, fmt.Errorf("look at guest %s again: %w", dev.Ref, err)
+		case i < 0:
+			view.VMs = append(view.VMs, g)
 		default:
 			view.VMs[i].ISOKey = g.ISOKey
 		}
 	}
 	return view, nil
+}
+
+// moved are the devices of guests made elsewhere that run, or do not, otherwise
+// than their rows say, or whose guests have come back.
+func moved(rows Rows, view backend.View) (out []Status) {
+	if !rows.Elsewhere {
+		return nil
+	}
+	c := index(rows, view)
+	for _, d := range rows.Devices {
+		g, there := c.guests[d.Ref]
+		now := vps.StatusOf(g.Running)
+		if there && now != d.Status && d.Status != vps.Creating && d.Status != vps.Failed && !c.busyDevices[d.ID] {
+			out = append(out, Status{DeviceID: d.ID, From: d.Status, To: now})
+		}
+	}
+	return out
 }
 
 // merge is the work of both readings. What is known of an ISO's content before
@@ -148,6 +172,43 @@ func merge(before, after Rows) []Work {
 		}
 	}
 	return work
+}
+
+// follow makes the statuses of devices those of their guests, where the guests
+// are made elsewhere. One whose guest two looks have missed is missing.
+func (s *Service) follow(ctx context.Context, l Look, found []Finding) error {
+	moves := l.Moved
+	for _, f := range found {
+		if f.Class == MissingGuest && f.Confirmed {
+			id, err := strconv.ParseInt(f.Object, 10, 64)
+			if err != nil {
+				return fmt.Errorf("finding %d is of no device: %w", f.ID, err)
+			}
+			moves = append(moves, Status{DeviceID: id, To: vps.Missing})
+		}
+	}
+	for _, m := range moves {
+		if err := s.Store.Tx(ctx, func(tx Tx) error { return m.write(ctx, tx) }); err != nil {
+			return fmt.Errorf("set status of device %d: %w", m.DeviceID, err)
+		}
+	}
+	return nil
+}
+
+// write changes the status, unless a task will, or has.
+func (m Status) write(ctx context.Context, tx Tx) error {
+	d, err := tx.Device(ctx, m.DeviceID)
+	if errors.Is(err, vps.ErrDeviceNotFound) {
+		return nil
+	}
+	if err != nil || d.Status == m.To || m.From != "" && d.Status != m.From {
+		return err
+	}
+	pending, err := tx.PendingIn(ctx, task.DeviceLane(d.ID))
+	if err != nil || len(pending) > 0 {
+		return err
+	}
+	return tx.SetStatus(ctx, d.ID, m.To)
 }
 
 // both are the findings of b that are in a too.

@@ -28,6 +28,7 @@ const (
 	MissingDisk   Class = "missing_disk"
 	SizeMismatch  Class = "size_mismatch"
 	AttachWrong   Class = "attach_mismatch"
+	MissingGuest  Class = "missing_guest"
 	MediaWrong    Class = "media_mismatch"
 	OrphanISO     Class = "orphan_iso"
 	MissingISO    Class = "missing_iso"
@@ -40,7 +41,7 @@ const (
 
 // Classes are all classes, in the order they are listed.
 var Classes = []Class{
-	Unavailable, OrphanDisk, MissingDisk, SizeMismatch, AttachWrong, MediaWrong, OrphanISO, MissingISO,
+	Unavailable, OrphanDisk, MissingDisk, SizeMismatch, MissingGuest, AttachWrong, MediaWrong, OrphanISO, MissingISO,
 	Unbilled, Overbilled, PriceMismatch, Stuck,
 }
 
@@ -51,6 +52,7 @@ var remedies = map[Class]string{
 	OrphanDisk:    "Repair quarantines it; delete it from there after the retention time, or find out whose it is.",
 	MissingDisk:   "Restore the disk under the volume's id, or delete the volume.",
 	SizeMismatch:  "Repair grows a disk that is smaller than its volume. A larger one is left: resize the volume to a size that covers it.",
+	MissingGuest:  "Bring the guest back, or detach what the device has and delete the device; nothing on a host is needed for that.",
 	AttachWrong:   "Repair makes the guest as the volume's row says.",
 	MediaWrong:    "Repair makes the drive as the device's row says; a tray that the guest locks must be released by the guest.",
 	OrphanISO:     "Repair quarantines it, or gives it back to the ready ISO that has it; delete it from there after the retention time.",

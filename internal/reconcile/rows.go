@@ -14,7 +14,9 @@ import (
 // state. With Facility "" it has only Tasks.
 type Rows struct {
 	Facility string
-	At       time.Time // the database's clock when they were read
+	// Elsewhere: the facility's guests are made elsewhere, and may go without us.
+	Elsewhere bool
+	At        time.Time // the database's clock when they were read
 	// LastSeq is the newest task. Work is what is unfinished, and every task
 	// newer than the reading before, ended or not.
 	LastSeq int64

@@ -135,7 +135,11 @@ func (s *Service) pass(ctx context.Context, facilityCode string, grace time.Dura
 		l.Found = Compare(rows, backend.View{}, rows.At)
 	}
 	l.Grace = grace
-	return s.Store.Record(ctx, l)
+	found, err := s.Store.Record(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	return found, s.follow(ctx, l, found)
 }
 
 // periodic is the look that comes back by itself.

@@ -268,7 +268,8 @@ func (m mending) drive(ctx context.Context) error {
 }
 
 // settle brings a device to rest that was being created: it runs, or is off, if
-// its guest is there with its ROOT volume, and else could not be created.
+// its guest is there with its ROOT volume, which a guest made elsewhere need not
+// have, and else could not be created.
 func (m mending) settle(ctx context.Context) error {
 	var d vps.Device
 	err := m.s.Store.View(ctx, func(tx Tx) (err error) {
@@ -282,18 +283,22 @@ func (m mending) settle(ctx context.Context) error {
 		return m.end(ctx, nothing)
 	}
 	guest, err := m.driver.Inspect(ctx, d.Ref)
+	there := err == nil
 	if err != nil && !errors.Is(err, backend.ErrVMNotFound) {
 		return err
 	}
 	return m.end(ctx, func(tx Tx) error {
 		status := vps.Failed
+		if there && !m.driver.Info().MakesVMs {
+			status = vps.StatusOf(guest.Running)
+		}
 		for _, id := range guest.VolumeIDs {
 			v, err := tx.Volume(ctx, id)
 			if err != nil && !errors.Is(err, volume.ErrNotFound) {
 				return err
 			}
 			if err == nil && v.Type == volume.Root && v.DeviceID == d.ID {
-				status = map[bool]vps.Status{true: vps.Running, false: vps.Stopped}[guest.Running]
+				status = vps.StatusOf(guest.Running)
 			}
 		}
 		return tx.SetStatus(ctx, d.ID, status)

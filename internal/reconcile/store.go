@@ -59,6 +59,14 @@ type Look struct {
 	Blind bool
 	// Released are those in quarantine that are gone, or named by a row again.
 	Released []int64
+	// Moved are devices whose status is to follow their guest.
+	Moved []Status
+}
+
+// Status is how a device's status changes, from what a look has seen.
+type Status struct {
+	DeviceID int64
+	From, To vps.Status // From "": whatever it is
 }
 
 // Tx is what repairs read and write inside one transaction.

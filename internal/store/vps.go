@@ -185,7 +185,7 @@ func (t *Tx) AddDevice(ctx context.Context, d vps.Device, rootID string, bytes i
 	if isUnique(err) {
 		return d, vps.ErrDeviceExists
 	}
-	if err != nil {
+	if err != nil || rootID == "" {
 		return d, err
 	}
 	return d, t.PutVolume(ctx, volume.Volume{
@@ -197,6 +197,21 @@ func (t *Tx) AddDevice(ctx context.Context, d vps.Device, rootID string, bytes i
 // SetStatus is in vps.Tx.
 func (t *Tx) SetStatus(ctx context.Context, id int64, s vps.Status) error {
 	n, err := t.exec(ctx, `UPDATE device SET status = $2 WHERE id = $1`, id, s)
+	return one(n, err, vps.ErrDeviceNotFound)
+}
+
+// ReleaseGuest is in vps.Tx.
+func (t *Tx) ReleaseGuest(ctx context.Context, id int64) error {
+	n, err := t.exec(ctx, `UPDATE device SET ref = $2 WHERE id = $1`, id, "none-"+strconv.FormatInt(id, 10))
+	return one(n, err, vps.ErrDeviceNotFound)
+}
+
+// RemoveDevice is in vps.Tx.
+func (t *Tx) RemoveDevice(ctx context.Context, id int64) error {
+	if _, err := t.exec(ctx, `DELETE FROM volume WHERE device_id = $1 AND type = 'ROOT'`, id); err != nil {
+		return err
+	}
+	n, err := t.exec(ctx, `DELETE FROM device WHERE id = $1`, id)
 	return one(n, err, vps.ErrDeviceNotFound)
 }
 

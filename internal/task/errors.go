@@ -59,4 +59,11 @@ func Classify(err error) Failure {
 	}
 }
 
+// Refusal is what a request is refused with whose driver could not be reached
+// or did not answer with err.
+func Refusal(err error) error {
+	f := Classify(err)
+	return fault.New(fault.Unavailable, f.Reason, "%s", f.Text).Because(err)
+}
+
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }

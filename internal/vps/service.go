@@ -53,13 +53,23 @@ type Tx interface {
 	// Device returns a device, locked. ErrDeviceNotFound.
 	Device(ctx context.Context, id int64) (Device, error)
 	// AddDevice stores a new device with its ROOT volume, of bytes and named
-	// rootID, both not yet there; ID 0 gets the next free one. ErrDeviceExists,
+	// rootID, both not yet there; without rootID it has none. ID 0 gets the next
+	// free one. ErrDeviceExists,
 	// access.ErrNoSuchClient, ErrUnknownFacility.
 	AddDevice(ctx context.Context, d Device, rootID string, bytes int64) (Device, error)
 	// SetStatus changes the status of a device.
 	SetStatus(ctx context.Context, id int64, s Status) error
 	// RemoveVolume forgets a volume.
 	RemoveVolume(ctx context.Context, id string) error
+	// DeviceByRef finds a device by its guest, whosever it is. ErrDeviceNotFound.
+	DeviceByRef(ctx context.Context, facilityCode, ref string) (Device, error)
+	// ReleaseGuest lets another device have the guest.
+	ReleaseGuest(ctx context.Context, id int64) error
+	// RemoveDevice forgets a device and its ROOT volume.
+	RemoveDevice(ctx context.Context, id int64) error
+	// PendingIn returns the unfinished tasks of a lane, oldest first.
+	PendingIn(ctx context.Context, lane string) ([]task.Task, error)
+	Emit(ctx context.Context, e event.Event) error
 	// ShowRoot lets the ROOT volume of the device exist, attached to it.
 	ShowRoot(ctx context.Context, deviceID int64, rootID string) error
 	Enqueue(ctx context.Context, n task.New) (task.Task, error)
@@ -117,11 +127,13 @@ func (s *Service) PutFacility(ctx context.Context, f Facility) (Facility, error)
 
 // NewDevice is what an operator asks for. Zero values get the defaults: 2
 // VCPU, 4096 MB, a ROOT volume of 25 GiB, and as many volumes as the
-// facility's guests take.
+// facility's guests take; for a guest that was made elsewhere what that has,
+// and no ROOT volume.
 type NewDevice struct {
 	ID           int64 // 0: the next free one
 	ClientID     int64
 	FacilityCode string
+	Ref          string // where guests are made elsewhere: the guest, by its name or as the driver calls it
 	Hostname     string
 	VCPU         int
 	MemoryMB     int
@@ -132,14 +144,16 @@ type NewDevice struct {
 // args is what the task keeps of the request.
 type args struct {
 	DeviceID int64  `json:"deviceId"`
-	VolumeID string `json:"volumeId"`
-	RootGiB  int    `json:"rootSize"`
+	VolumeID string `json:"volumeId,omitempty"` // "": it gets no ROOT volume
+	RootGiB  int    `json:"rootSize,omitempty"`
 	Action   string `json:"action"`
 }
 
 // CreateDevice accepts a new device as a task; other work on it may be asked
-// for at once and waits its turn. ErrDeviceExists, ErrUnknownFacility, or a
-// fault about clientId or maxVolumes.
+// for at once and waits its turn. Where guests are made elsewhere it is one that
+// is there, and none of its disks becomes a volume. ErrDeviceExists,
+// ErrUnknownFacility, ErrGuestTaken, or a fault about clientId, maxVolumes, ref
+// or rootGiB.
 func (s *Service) CreateDevice(ctx context.Context, n NewDevice) (task.Task, error) {
 	if _, err := s.Store.Facility(ctx, n.FacilityCode); errors.Is(err, ErrFacilityNotFound) {
 		return task.Task{}, ErrUnknownFacility
@@ -148,7 +162,7 @@ func (s *Service) CreateDevice(ctx context.Context, n NewDevice) (task.Task, err
 	}
 	driver, err := s.Drivers.Driver(n.FacilityCode)
 	if err != nil {
-		return task.Task{}, asFault(err)
+		return task.Task{}, task.Refusal(err)
 	}
 	most := driver.Info().MaxVolumes
 	if n.MaxVolumes == nil {
@@ -157,15 +171,32 @@ func (s *Service) CreateDevice(ctx context.Context, n NewDevice) (task.Task, err
 	if *n.MaxVolumes > most {
 		return task.Task{}, fault.Field("too_many_volumes", "maxVolumes", "guests of this facility take at most %d volumes", most)
 	}
+	if n, err = settle(ctx, driver, n); err != nil {
+		return task.Task{}, err
+	}
 	d := Device{
 		ID: n.ID, ClientID: n.ClientID, FacilityCode: n.FacilityCode, Hostname: n.Hostname, Status: Creating,
-		VCPU: orDefault(n.VCPU, 2), MemoryMB: orDefault(n.MemoryMB, 4096), MaxVolumes: *n.MaxVolumes, CreatedAt: s.Now(),
+		VCPU: orDefault(n.VCPU, 2), MemoryMB: orDefault(n.MemoryMB, 4096), MaxVolumes: *n.MaxVolumes, Ref: n.Ref, CreatedAt: s.Now(),
 	}
-	rootGiB := orDefault(n.RootGiB, 25)
-	var t task.Task
+	a := args{Action: string(KindCreate)}
+	if driver.Info().MakesVMs {
+		a.VolumeID, a.RootGiB = s.NewID(), orDefault(n.RootGiB, 25)
+	}
+	return s.accept(ctx, d, a)
+}
+
+// accept stores the device and the task that makes it.
+func (s *Service) accept(ctx context.Context, d Device, a args) (t task.Task, err error) {
 	err = s.Store.Tx(ctx, func(tx Tx) error {
-		a := args{VolumeID: s.NewID(), RootGiB: rootGiB, Action: string(KindCreate)}
-		d, err := tx.AddDevice(ctx, d, a.VolumeID, int64(rootGiB)<<30)
+		if d.Ref != "" {
+			switch has, err := tx.DeviceByRef(ctx, d.FacilityCode, d.Ref); {
+			case err == nil:
+				return ErrGuestTaken.Textf("The guest is device %d already", has.ID)
+			case !errors.Is(err, ErrDeviceNotFound):
+				return err
+			}
+		}
+		d, err := tx.AddDevice(ctx, d, a.VolumeID, int64(a.RootGiB)<<30)
 		if err != nil {
 			if errors.Is(err, access.ErrNoSuchClient) {
 				return fault.Field("client_unknown", "clientId", "there is no such client")
@@ -187,11 +218,6 @@ func orDefault(n, def int) int {
 		return def
 	}
 	return n
-}
-
-func asFault(err error) error {
-	f := task.Classify(err)
-	return fault.New(fault.Unavailable, f.Reason, "%s", f.Text).Because(err)
 }
 
 // Register makes e run the tasks of devices.
@@ -228,6 +254,9 @@ func (c create) Run(ctx context.Context, r *task.Run) error {
 	if err := driver.EnsureVM(ctx, backend.VM{Ref: d.Ref, VCPU: d.VCPU, MemoryMB: d.MemoryMB}); err != nil {
 		return err
 	}
+	if a.VolumeID == "" {
+		return c.register(ctx, r, d, driver)
+	}
 	if err := driver.EnsureVolume(ctx, backend.VolumeSpec{ID: a.VolumeID, Bytes: int64(a.RootGiB) << 30, Ref: d.Ref}); err != nil {
 		return err
 	}
@@ -254,6 +283,14 @@ func (c create) Fail(ctx context.Context, r *task.Run, f task.Failure) error {
 	d, a, err := c.load(ctx, r)
 	if err != nil {
 		return err
+	}
+	if a.VolumeID == "" {
+		return c.s.Store.Finish(ctx, r.Lease, f.Outcome(), func(tx Tx) error {
+			if err := tx.SetStatus(ctx, d.ID, Failed); err != nil {
+				return err
+			}
+			return tx.ReleaseGuest(ctx, d.ID)
+		})
 	}
 	clean := c.undo(ctx, d, a)
 	if clean != nil {

@@ -17,6 +17,15 @@ var (
 	ErrUnknownFacility  = fault.Field("facility_unknown", "facilityCode", "there is no such facility")
 	ErrOtherStorage     = fault.New(fault.Conflict, "storage_elsewhere", "The facility's disks are in the folder of another server")
 	ErrDeviceExists     = fault.New(fault.Conflict, "device_exists", "A device with this id exists already")
+	ErrRefRequired      = fault.Field("ref_required", "ref", "guests of this facility are made elsewhere; name the one that the device is")
+	ErrRefUnexpected    = fault.Field("ref_unexpected", "ref", "guests of this facility are made with their device; leave the guest out")
+	ErrRootUnexpected   = fault.Field("root_unexpected", "rootGiB", "guests of this facility are made elsewhere, with their disks; leave the size out")
+	ErrGuestUnknown     = fault.Field("guest_unknown", "ref", "no host of the facility has this guest")
+	ErrGuestTaken       = fault.New(fault.Conflict, "guest_taken", "The guest is a device already")
+	ErrGuestMadeHere    = fault.New(fault.Conflict, "guest_made_here", "The device's guest was made with it and cannot be removed")
+	ErrDeviceBusy       = fault.New(fault.Conflict, "device_busy", "Work on the device is under way")
+	ErrHasVolumes       = fault.New(fault.Conflict, "device_has_volumes", "The device has volumes; detach or delete them first")
+	ErrHasISO           = fault.New(fault.Conflict, "device_has_iso", "The device has an ISO in its drive; detach it first")
 )
 
 // Facility is a place with its own storage, guests and prices.
@@ -38,7 +47,17 @@ const (
 	Running  Status = "Running"
 	Stopped  Status = "Stopped"
 	Failed   Status = "Failed" // could not be created; has no guest
+	// Missing: its guest, which was made elsewhere, is on no host any more.
+	Missing Status = "Missing"
 )
+
+// StatusOf is the status of a device whose guest is there.
+func StatusOf(running bool) Status {
+	if running {
+		return Running
+	}
+	return Stopped
+}
 
 // Device is one VPS instance.
 type Device struct {

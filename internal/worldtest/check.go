@@ -49,6 +49,7 @@ type vol struct {
 	facility, kind, state string
 	bytes, device         int64
 	product, monthly      int64
+	ref, source           string
 }
 
 func (v vol) exists() bool { return v.state == "attached" || v.state == "detached" }
@@ -110,11 +111,11 @@ func (c *check) lanes() {
 }
 
 func (c *check) rows() {
-	c.w.rows(`SELECT v.id, v.facility_code, v.type, v.state, v.bytes, v.product_id, v.monthly_cents, coalesce(v.device_id, 0)
-		FROM volume v`, nil, func(scan func(...any)) {
+	c.w.rows(`SELECT v.id, v.facility_code, v.type, v.state, v.bytes, v.product_id, v.monthly_cents, coalesce(v.device_id, 0),
+		coalesce(d.ref, ''), coalesce(v.source, '') FROM volume v LEFT JOIN device d ON d.id = v.device_id`, nil, func(scan func(...any)) {
 		var id string
 		var v vol
-		scan(&id, &v.facility, &v.kind, &v.state, &v.bytes, &v.product, &v.monthly, &v.device)
+		scan(&id, &v.facility, &v.kind, &v.state, &v.bytes, &v.product, &v.monthly, &v.device, &v.ref, &v.source)
 		c.volumes[id] = v
 		switch {
 		case v.state == "discarded" && v.device == 0, v.state == "detached" && v.device == 0, v.state == "attached" && v.device != 0:
@@ -157,8 +158,13 @@ func (c *check) backends() {
 			if v.facility != code || !v.exists() {
 				continue
 			}
-			if want := map[bool]string{true: "", false: fmt.Sprint(v.device)}[v.device == 0]; guests[id] != want {
-				c.fail("volume %s is connected to %q, by its row to %q", id, guests[id], want)
+			if v.source != "" { // a disk that no view has
+				if d, err := driver.InspectVolume(context.Background(), id); err == nil {
+					disks[id], guests[id] = d.Bytes == v.bytes, d.Ref
+				}
+			}
+			if guests[id] != v.ref {
+				c.fail("volume %s is connected to %q, by its row to %q", id, guests[id], v.ref)
 			}
 			if !disks[id] {
 				c.fail("volume %s has no disk", id)
@@ -194,7 +200,7 @@ func (c *check) services() {
 			c.fail("volume %s has two open services", s.volume)
 		case !known || !v.exists() || v.kind != "DATADISK":
 			c.fail("open service without a volume: %s", s.volume)
-		case v.bytes != s.size<<30 || v.product != s.product || v.monthly != s.monthly || v.facility != s.facility:
+		case v.bytes>>30 != s.size || v.product != s.product || v.monthly != s.monthly || v.facility != s.facility:
 			c.fail("volume %s is %+v, its service %+v", s.volume, v, s)
 		}
 		open[s.volume] = open[s.volume] || s.status == "active"
@@ -228,7 +234,8 @@ type service struct {
 // price over that month. What the price was comes from the tasks that changed
 // it, when from the charges they left.
 func (c *check) ledger(s service) {
-	price := int64(c.w.Count(`SELECT json_extract(t.args, '$.monthlyCents') FROM charge c JOIN task t ON t.id = c.task_id
+	// One that was taken over with its guest began without a task.
+	price := int64(c.w.Count(`SELECT coalesce(json_extract(t.args, '$.monthlyCents'), c.amount_cents) FROM charge c LEFT JOIN task t ON t.id = c.task_id
 		WHERE c.service_id = ? AND c.kind = 'create'`, s.id))
 	type step struct {
 		at    time.Time

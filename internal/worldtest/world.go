@@ -19,6 +19,7 @@ import (
 	_ "modernc.org/sqlite" // the checks read the database as it is
 
 	"github.com/drivebay/drivebay/internal/access"
+	"github.com/drivebay/drivebay/internal/adopt"
 	"github.com/drivebay/drivebay/internal/backend"
 	"github.com/drivebay/drivebay/internal/backend/fake"
 	"github.com/drivebay/drivebay/internal/billing"
@@ -58,6 +59,9 @@ var Devices = []vps.NewDevice{
 // Facilities are the codes of the facilities, each with a backend of its own.
 var Facilities = []string{"LAX3", "TPA1"}
 
+// Lab is the code of the facility of Options.Hosts.
+const Lab = "LAB1"
+
 // Start is where the clock of a world begins: the 31st, before a leap February.
 var Start = time.Date(2024, 1, 31, 12, 0, 0, 0, time.UTC)
 
@@ -70,6 +74,9 @@ type Options struct {
 	ImportDeadline time.Duration
 	// Bare leaves out the devices.
 	Bare bool
+	// Hosts adds the facility Lab, whose guests are made elsewhere: by AddGuest of
+	// its driver.
+	Hosts bool
 	// Imports is how many imports run at once; 0: 4.
 	Imports int
 }
@@ -92,6 +99,7 @@ type World struct {
 	Volumes *volume.Service
 	ISOs    *iso.Service
 	VPS     *vps.Service
+	Adopt   *adopt.Service
 	Ledger  *billing.Ledger
 	Tasks   task.Lister
 	// Reconcile looks only when it is told to.
@@ -150,6 +158,9 @@ func New(t TB, opt Options) *World {
 		w.places()
 	} else {
 		w.guests()
+	}
+	if opt.Hosts {
+		w.hosts()
 	}
 	w.Start()
 	return w
@@ -240,6 +251,7 @@ func (w *World) wire() {
 		},
 	}
 	w.Reconcile = &reconcile.Service{Store: mortalFindings{w.DB.Findings(), w.graves}, Drivers: w.Drivers, Now: w.Clock.Now, Retention: 7 * 24 * time.Hour}
+	w.Adopt = &adopt.Service{Store: w.DB.Adoptions(), Drivers: w.Drivers, Now: w.Clock.Now, NewID: NewID}
 	w.Ledger = &billing.Ledger{Store: w.DB.Billing(), Now: w.Clock.Now}
 	w.Tasks = w.DB.Tasks()
 }
@@ -257,6 +269,16 @@ func (w *World) places() {
 		if _, err := w.DB.Access().AddClient(ctx, c); err != nil {
 			w.t.Fatalf("make client: %v", err)
 		}
+	}
+}
+
+// hosts makes the facility whose guests are made elsewhere.
+func (w *World) hosts() {
+	w.t.Helper()
+	adopted := func(ctx context.Context) (map[string]string, error) { return w.DB.Volumes().Adopted(ctx, Lab) }
+	w.Drivers[Lab] = fake.New(fake.Options{DetachTimeout: 20 * time.Millisecond, Elsewhere: true, Adopted: adopted})
+	if _, err := w.VPS.PutFacility(context.Background(), vps.Facility{Code: Lab, Title: Lab, City: "Tampa", State: "FL", Country: "US"}); err != nil {
+		w.t.Fatalf("make facility: %v", err)
 	}
 }
 

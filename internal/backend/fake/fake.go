@@ -21,6 +21,11 @@ type Options struct {
 	// DetachTimeout is how long a guest may hold a volume when the caller does
 	// not say; 0 means one second.
 	DetachTimeout time.Duration
+	// Elsewhere: guests are made elsewhere, by AddGuest.
+	Elsewhere bool
+	// Adopted are the volumes whose disk has another name than the volume's id:
+	// the id by that name. nil: there are none.
+	Adopted func(ctx context.Context) (map[string]string, error)
 }
 
 // Driver is a backend.Driver in memory. All methods may be called concurrently.
@@ -38,6 +43,7 @@ type Driver struct {
 	full    bool
 	volumes map[string]int64 // bytes by volume id
 	isos    map[string]int64 // bytes by key
+	foreign map[string]bool  // volumes that are disks of other origin
 	vms     map[string]*vm
 	changed chan struct{} // closed and replaced whenever a guest changes
 }
@@ -46,6 +52,7 @@ var _ backend.Driver = (*Driver)(nil)
 
 type vm struct {
 	spec       backend.VM
+	guest      *backend.Guest // as AddGuest had it; nil: of EnsureVM
 	running    bool
 	volumes    map[string]bool
 	holds      map[string]bool // volumes it does not let go
@@ -69,6 +76,7 @@ func New(o Options) *Driver {
 		opts:    o,
 		volumes: make(map[string]int64),
 		isos:    make(map[string]int64),
+		foreign: make(map[string]bool),
 		vms:     make(map[string]*vm),
 		changed: make(chan struct{}),
 		gone:    make(chan struct{}),
@@ -77,7 +85,7 @@ func New(o Options) *Driver {
 
 // Info implements backend.Driver.
 func (d *Driver) Info() backend.Info {
-	return backend.Info{Name: "fake", MakesVMs: true, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true}
+	return backend.Info{Name: "fake", MakesVMs: !d.opts.Elsewhere, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true}
 }
 
 // EnsureVM implements backend.Driver. A new guest runs.
@@ -88,6 +96,9 @@ func (d *Driver) EnsureVM(ctx context.Context, spec backend.VM) error {
 		if v := d.vms[spec.Ref]; v != nil {
 			v.spec = spec
 			return nil
+		}
+		if d.opts.Elsewhere {
+			return backend.ErrVMNotFound
 		}
 		v := &vm{spec: spec, volumes: make(map[string]bool), holds: make(map[string]bool)}
 		d.vms[spec.Ref] = v
@@ -120,9 +131,13 @@ func (d *Driver) EnsureVolume(ctx context.Context, spec backend.VolumeSpec) erro
 
 // GrowVolume implements backend.Driver.
 func (d *Driver) GrowVolume(ctx context.Context, volumeID string, bytes int64) error {
-	return d.do(ctx, Call{Method: "GrowVolume", VolumeID: volumeID, Bytes: bytes}, func(context.Context) error {
+	return d.do(ctx, Call{Method: "GrowVolume", VolumeID: volumeID, Bytes: bytes}, func(ctx context.Context) error {
 		if bytes < 1 {
 			return backend.ErrInvalid
+		}
+		volumeID, err := d.key(ctx, volumeID)
+		if err != nil {
+			return err
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -144,7 +159,11 @@ func (d *Driver) GrowVolume(ctx context.Context, volumeID string, bytes int64) e
 
 // DeleteVolume implements backend.Driver.
 func (d *Driver) DeleteVolume(ctx context.Context, volumeID string) error {
-	return d.do(ctx, Call{Method: "DeleteVolume", VolumeID: volumeID}, func(context.Context) error {
+	return d.do(ctx, Call{Method: "DeleteVolume", VolumeID: volumeID}, func(ctx context.Context) error {
+		volumeID, err := d.key(ctx, volumeID)
+		if err != nil {
+			return err
+		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.holder(volumeID) != nil {
@@ -205,7 +224,7 @@ func (d *Driver) Inspect(ctx context.Context, ref string) (view backend.VMView, 
 		if v == nil {
 			return backend.ErrVMNotFound
 		}
-		view = v.view()
+		view = d.view(v)
 		return nil
 	})
 	return view, err
@@ -213,13 +232,18 @@ func (d *Driver) Inspect(ctx context.Context, ref string) (view backend.VMView, 
 
 // InspectVolume implements backend.Driver.
 func (d *Driver) InspectVolume(ctx context.Context, volumeID string) (view backend.VolumeView, err error) {
-	err = d.do(ctx, Call{Method: "InspectVolume", VolumeID: volumeID}, func(context.Context) error {
+	err = d.do(ctx, Call{Method: "InspectVolume", VolumeID: volumeID}, func(ctx context.Context) error {
+		key, err := d.key(ctx, volumeID)
+		if err != nil {
+			return err
+		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if _, ok := d.volumes[volumeID]; !ok {
+		if _, ok := d.volumes[key]; !ok {
 			return backend.ErrVolumeNotFound
 		}
-		view = d.volume(volumeID)
+		view = d.volume(key)
+		view.ID = volumeID
 		return nil
 	})
 	return view, err
@@ -240,10 +264,12 @@ func (d *Driver) InspectAll(ctx context.Context) (all backend.View, err error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		for _, ref := range sortedKeys(d.vms) {
-			all.VMs = append(all.VMs, d.vms[ref].view())
+			all.VMs = append(all.VMs, d.view(d.vms[ref]))
 		}
 		for _, id := range sortedKeys(d.volumes) {
-			all.Volumes = append(all.Volumes, d.volume(id))
+			if !d.foreign[id] {
+				all.Volumes = append(all.Volumes, d.volume(id))
+			}
 		}
 		for _, key := range sortedKeys(d.isos) {
 			all.ISOs = append(all.ISOs, backend.ISOView{Key: key, Bytes: d.isos[key]})
@@ -292,8 +318,9 @@ func (d *Driver) wake() {
 	d.changed = make(chan struct{})
 }
 
-func (v *vm) view() backend.VMView {
-	view := backend.VMView{Ref: v.spec.Ref, Running: v.running, VolumeIDs: sortedKeys(v.volumes), ISOKey: v.iso, CDFirst: v.cdFirst}
+func (d *Driver) view(v *vm) backend.VMView {
+	ids := slices.DeleteFunc(sortedKeys(v.volumes), func(id string) bool { return d.foreign[id] })
+	view := backend.VMView{Ref: v.spec.Ref, Running: v.running, VolumeIDs: ids, ISOKey: v.iso, CDFirst: v.cdFirst}
 	if v.running {
 		view.Starts = strconv.Itoa(v.starts)
 	}

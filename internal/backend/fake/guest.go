@@ -9,7 +9,11 @@ import (
 
 // EnsureAttached implements backend.Driver.
 func (d *Driver) EnsureAttached(ctx context.Context, ref, volumeID string) error {
-	return d.do(ctx, Call{Method: "EnsureAttached", Ref: ref, VolumeID: volumeID}, func(context.Context) error {
+	return d.do(ctx, Call{Method: "EnsureAttached", Ref: ref, VolumeID: volumeID}, func(ctx context.Context) error {
+		volumeID, err := d.key(ctx, volumeID)
+		if err != nil {
+			return err
+		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		v := d.vms[ref]
@@ -36,6 +40,10 @@ func (d *Driver) EnsureAttached(ctx context.Context, ref, volumeID string) error
 // EnsureDetached implements backend.Driver.
 func (d *Driver) EnsureDetached(ctx context.Context, ref, volumeID string, opts backend.DetachOptions) error {
 	return d.do(ctx, Call{Method: "EnsureDetached", Ref: ref, VolumeID: volumeID}, func(ctx context.Context) error {
+		volumeID, err := d.key(ctx, volumeID)
+		if err != nil {
+			return err
+		}
 		timeout := opts.Timeout
 		if timeout <= 0 {
 			timeout = d.opts.DetachTimeout

@@ -87,14 +87,16 @@ type Rule struct {
 	method, id string
 }
 
-// On starts a rule for a method of backend.Driver. It panics when there is no
+// On starts a rule for a method of backend.Driver or backend.Inventory. It panics when there is no
 // method of that name, as a rule for none would silently do nothing.
 func (d *Driver) On(method string) *Rule {
 	switch method {
 	case "Info", "Close", "Watch":
 		panic("fake: " + method + " takes no rules")
 	}
-	if _, ok := reflect.TypeFor[backend.Driver]().MethodByName(method); !ok {
+	_, driver := reflect.TypeFor[backend.Driver]().MethodByName(method)
+	_, inventory := reflect.TypeFor[backend.Inventory]().MethodByName(method)
+	if !driver && !inventory {
 		panic(fmt.Sprintf("fake: backend.Driver has no method %q", method))
 	}
 	return &Rule{s: &d.script, method: method}

@@ -254,9 +254,10 @@ CREATE TABLE volume (
     monthly_cents INTEGER NOT NULL,
     generation    INTEGER NOT NULL DEFAULT 0,
     created_at    INTEGER NOT NULL
-, device_id INTEGER REFERENCES device (id)) STRICT, WITHOUT ROWID;
+, device_id INTEGER REFERENCES device (id), source TEXT) STRICT, WITHOUT ROWID;
 CREATE INDEX volume_client ON volume (client_id, type, state, bytes);
 CREATE INDEX volume_device ON volume (device_id, type, id, client_id, facility_code, state, bytes, product_id, monthly_cents, generation, created_at)
     WHERE device_id IS NOT NULL;
 CREATE INDEX volume_discarded ON volume (facility_code, created_at, id) WHERE state = 'discarded';
 CREATE INDEX volume_place ON volume (facility_code, client_id, created_at, id);
+CREATE UNIQUE INDEX volume_source ON volume (facility_code, source) WHERE source IS NOT NULL;

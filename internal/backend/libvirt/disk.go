@@ -1,0 +1,257 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	lv "github.com/digitalocean/go-libvirt"
+
+	"github.com/drivebay/drivebay/internal/backend"
+)
+
+const (
+	live   = uint32(lv.DomainAffectLive)
+	config = uint32(lv.DomainAffectConfig)
+)
+
+// changesMax is how often a call starts anew because its guest was started or
+// stopped meanwhile.
+const changesMax = 5
+
+// anew repeats a call that found its guest in another state than it had read.
+func anew(call func() error) error {
+	var err error
+	for range changesMax {
+		if err = call(); !stateChanged(err) {
+			return err
+		}
+	}
+	return err
+}
+
+// EnsureAttached implements backend.Driver.
+func (d *Driver) EnsureAttached(ctx context.Context, ref, volumeID string) error {
+	if !backend.ValidID(ref) || !backend.ValidID(volumeID) {
+		return backend.ErrInvalid
+	}
+	leave, err := d.enter(ctx, vmLock(ref), volumeLock(volumeID))
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return failure("attach volume "+volumeID, anew(func() error { return d.attach(ctx, ref, volumeID) }))
+}
+
+func (d *Driver) attach(ctx context.Context, ref, id string) error {
+	c, dom, err := d.find(ctx, ref)
+	if err != nil {
+		return err
+	}
+	g, err := c.readSettled(ctx, dom)
+	if err != nil {
+		return err
+	}
+	f, err := d.volumeOn(ctx, c, id)
+	if err != nil {
+		return err
+	}
+	var s slot
+	have, lacks := 0, uint32(0)
+	for _, m := range g.both() {
+		flag := config
+		if m == g.live {
+			flag = live
+		}
+		disk := m.volume(f.p, id)
+		if disk == nil {
+			lacks |= flag
+			continue
+		}
+		// A snapshot's overlay has the volume below it.
+		if !slices.ContainsFunc(disk.named, func(source string) bool { return f.p.idOf(source) == id }) {
+			return backend.ErrConflict.Because(fmt.Errorf("disk %s of guest %s is %q", disk.alias, ref, disk.source))
+		}
+		s = slotOf(disk)
+		have++
+	}
+	if lacks == 0 {
+		return nil
+	}
+	if have == 0 {
+		if s, err = d.checkAttach(ctx, g, f.p, id); err != nil {
+			return err
+		}
+	}
+	return g.connect(ctx, f.p, id, s, lacks)
+}
+
+// checkAttach says whether the guest may have the volume, and where. QEMU's lock
+// on a file refuses a second guest that runs, but nothing refuses one that is
+// off, and Ceph hands an image's lock to whoever asks.
+func (d *Driver) checkAttach(ctx context.Context, g *guest, p *pool, id string) (slot, error) {
+	used, _, err := d.users(ctx, id)
+	if err != nil {
+		return slot{}, err
+	}
+	if len(used) > 0 {
+		return slot{}, backend.ErrInUse.Because(fmt.Errorf("guest %s names volume %s", used[0].ref, id))
+	}
+	if len(g.volumes(p)) > d.opts.MaxVolumes { // one more than that: the ROOT disk
+		return slot{}, backend.ErrNoSlot
+	}
+	return g.freeSlot(d.opts.DiskBus)
+}
+
+// connect adds the disk to the definitions that lack it. From the mark on it is
+// done whole, whatever becomes of the context.
+func (g *guest) connect(ctx context.Context, p *pool, id string, s slot, lacks uint32) error {
+	if lacks&live != 0 {
+		if err := g.c.setBusy(ctx, g.dom, id); err != nil {
+			return err
+		}
+		ctx = context.WithoutCancel(ctx)
+	}
+	text := volumeXML(p, id, s)
+	err := g.c.do(ctx, "attach disk", func() error { return g.c.l.DomainAttachDeviceFlags(g.dom, text, lacks) })
+	// After an answer that is not in the table, QEMU is asked what it has before
+	// the guest is worked on again.
+	if lacks&live != 0 && (err == nil || stateChanged(err) || errors.Is(failure("", err), backend.ErrNoSlot)) {
+		return errors.Join(err, whileRunning(g.c.setBusy(ctx, g.dom, "")))
+	}
+	return err
+}
+
+// whileRunning is the error of something that only counts while the guest runs.
+func whileRunning(err error) error {
+	if isCode(err, lv.ErrOperationInvalid, lv.ErrNoDomain, lv.ErrNoDomainMetadata) {
+		return nil
+	}
+	return err
+}
+
+// EnsureDetached implements backend.Driver.
+func (d *Driver) EnsureDetached(ctx context.Context, ref, volumeID string, opts backend.DetachOptions) error {
+	if !backend.ValidID(ref) || !backend.ValidID(volumeID) {
+		return backend.ErrInvalid
+	}
+	leave, err := d.enter(ctx, vmLock(ref), volumeLock(volumeID))
+	if err != nil {
+		return err
+	}
+	defer leave()
+	timeout := opts.Timeout
+	if timeout <= 0 {
+		timeout = d.opts.DetachTimeout
+	}
+	end := time.Now().Add(timeout)
+	err = anew(func() error { return d.detach(ctx, ref, volumeID, end) })
+	if errors.Is(err, backend.ErrVMNotFound) || isCode(err, lv.ErrNoDomain) {
+		return nil
+	}
+	return failure("detach volume "+volumeID, err)
+}
+
+// detach takes the disk from the running guest and, once it is gone, from the
+// definition of its next start: a guest that restarts in between still has what
+// it has not let go. The disk is found by what it is, in the definition as it is
+// now: libvirt itself would go by the target's name alone.
+func (d *Driver) detach(ctx context.Context, ref, id string, end time.Time) error {
+	c, dom, err := d.find(ctx, ref)
+	if err != nil {
+		return err
+	}
+	g, err := c.readSettled(ctx, dom)
+	if err != nil {
+		return err
+	}
+	p, err := c.volumePool(ctx)
+	if err != nil {
+		return err
+	}
+	if g.live != nil {
+		if disk := g.live.volume(p, id); disk != nil {
+			if err := g.release(ctx, p, id, disk, end); err != nil {
+				return err
+			}
+			ctx = context.WithoutCancel(ctx)
+		}
+	}
+	if disk := g.config.volume(p, id); disk != nil {
+		return c.detachDisk(ctx, dom, disk, config)
+	}
+	return nil
+}
+
+// detachDisk asks for a disk to be taken away. By an alias that we chose the
+// answer comes at once and says nothing of the guest; for a disk without one
+// libvirt waits for the guest for up to 5 seconds.
+func (c *conn) detachDisk(ctx context.Context, dom lv.Domain, disk *disk, flags uint32) error {
+	return c.do(ctx, "detach disk "+disk.dev, func() error {
+		if len(disk.alias) > len(aliasPrefix) && disk.alias[:len(aliasPrefix)] == aliasPrefix {
+			return c.l.DomainDetachDeviceAlias(dom, disk.alias, flags)
+		}
+		return c.l.DomainDetachDeviceFlags(dom, disk.raw, flags)
+	})
+}
+
+// release has the running guest let go of the disk and returns nil once the
+// guest does not have it: it is gone, or the guest is off.
+func (g *guest) release(ctx context.Context, p *pool, id string, disk *disk, end time.Time) error {
+	events := &g.c.host.d.events
+	outcome, stop := events.await(release{g.ref, disk.alias})
+	defer stop()
+	if err := g.c.setBusy(ctx, g.dom, id); whileRunning(err) != nil {
+		return err
+	}
+	// A refusal may be that of a guest that was asked before and has not answered
+	// yet. What counts is whether the disk goes.
+	asked := g.c.detachDisk(context.WithoutCancel(ctx), g.dom, disk, live)
+	err := g.awaitRelease(ctx, p, id, outcome, end)
+	if errors.Is(err, backend.ErrUnavailable) {
+		return err // the mark stays: what came of it is not known
+	}
+	if errors.Is(err, backend.ErrGuestDidNotRelease) && asked != nil {
+		err = backend.ErrGuestDidNotRelease.Because(asked)
+	}
+	return errors.Join(err, whileRunning(g.c.setBusy(context.WithoutCancel(ctx), g.dom, "")))
+}
+
+func (g *guest) awaitRelease(ctx context.Context, p *pool, id string, outcome <-chan bool, end time.Time) error {
+	expired := time.NewTimer(time.Until(end))
+	defer expired.Stop()
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		// The definition as it is now, whatever an event said: none is sent when
+		// the guest's process ends.
+		now, err := g.c.read(context.WithoutCancel(ctx), g.dom)
+		if isCode(err, lv.ErrNoDomain) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if now.live == nil || now.live.volume(p, id) == nil {
+			return nil
+		}
+		select {
+		case gone := <-outcome:
+			if !gone {
+				return backend.ErrGuestDidNotRelease
+			}
+		case <-tick.C:
+		case <-expired.C:
+			return backend.ErrGuestDidNotRelease
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-g.c.w.lost:
+			return backend.ErrUnavailable
+		case <-g.c.host.d.closing:
+			return backend.ErrUnavailable.Because(fs.ErrClosed)
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package libvirt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	lv "github.com/digitalocean/go-libvirt"
+
+	"github.com/drivebay/drivebay/internal/backend"
+)
+
+// A libvirtd that dies while a running guest gets or loses a disk may leave in
+// QEMU what no definition names: it holds the image's lock, and the names it has
+// taken make later attaches fail. So a mark with the volume's id is set on the
+// running guest before, and taken off after. It is in libvirt's own record of
+// the running guest, so it outlives libvirtd and this process, and ends with the
+// guest's. Whoever finds a mark asks QEMU, clears what is left, and takes the
+// mark off. Questions to QEMU mark a domain as tainted, so nobody asks without
+// need.
+
+// repairLimit is how long a guest may take to let go of what is cleared.
+const repairLimit = 5 * time.Second
+
+// readSettled is read after everything interrupted is in order. The caller has
+// the guest's lock.
+func (c *conn) readSettled(ctx context.Context, dom lv.Domain) (*guest, error) {
+	g, err := c.read(ctx, dom)
+	if err != nil || g.live == nil || g.live.busy == "" {
+		return g, err
+	}
+	if err := whileRunning(g.settle(ctx)); err != nil {
+		return nil, err
+	}
+	if err := whileRunning(c.setBusy(ctx, dom, "")); err != nil {
+		return nil, err
+	}
+	return c.read(ctx, dom)
+}
+
+// sweep puts in order what was interrupted on the host. What cannot be is left
+// to the calls that come across it, and so are the marks: another server may be
+// in the middle of such a change.
+func (c *conn) sweep(ctx context.Context) error {
+	doms, err := c.domains(ctx)
+	if err != nil {
+		return err
+	}
+	for _, dom := range doms {
+		g, err := c.read(ctx, dom)
+		if err == nil && g.live != nil {
+			err = whileRunning(g.meet(ctx))
+		}
+		switch {
+		case err == nil || isCode(err, lv.ErrNoDomain):
+		case c.isLost():
+			return err
+		default:
+			c.host.d.log.Warn("an interrupted change of a guest is not in order", "host", c.host.Name, "guest", refOf(dom.UUID), "err", err)
+		}
+	}
+	return nil
+}
+
+// meet returns once libvirtd is in touch with the guest, and puts it in order. A
+// libvirtd that has just started answers before: what it is asked to stop then,
+// it takes for a guest that it could not find.
+func (g *guest) meet(ctx context.Context) error {
+	// A question that waits for its turn with the guest.
+	err := g.c.do(ctx, "look at guest "+g.ref, func() error {
+		_, err := g.c.l.DomainMemoryStats(g.dom, 1, 0)
+		return err
+	})
+	if err != nil || g.live.busy == "" {
+		return err
+	}
+	return g.settle(ctx)
+}
+
+// settle clears what an interrupted attach or detach of the marked volume left
+// in QEMU.
+func (g *guest) settle(ctx context.Context) error {
+	id := g.live.busy
+	p, err := g.c.volumePool(ctx)
+	if err != nil || g.live.volume(p, id) != nil {
+		// Where libvirt names it, it and QEMU agree: libvirtd compares them when it starts.
+		return err
+	}
+	// The question waits for a change of the guest that is under way.
+	nodes, err := g.nodesOf(ctx, p, id)
+	if err != nil || len(nodes) == 0 {
+		return err
+	}
+	now, err := g.c.read(ctx, g.dom)
+	if err != nil || now.live == nil || now.live.volume(p, id) != nil {
+		return err
+	}
+	return g.clear(ctx, p, id, nodes)
+}
+
+// clear removes the volume's device and block nodes from QEMU.
+func (g *guest) clear(ctx context.Context, p *pool, id string, nodes []string) error {
+	g.c.host.d.log.Warn("clearing what an interrupted call left in a guest", "guest", g.ref, "volume", id, "nodes", nodes)
+	for end := time.Now().Add(repairLimit); ; {
+		// "not found" is what is wanted, and a device that is going says so too.
+		_, _ = g.monitor(ctx, "device_del", map[string]any{"id": alias(id)})
+		for _, name := range nodes {
+			_, _ = g.monitor(ctx, "blockdev-del", map[string]any{"node-name": name})
+		}
+		var err error
+		nodes, err = g.nodesOf(ctx, p, id)
+		switch {
+		case err != nil || len(nodes) == 0:
+			return err
+		case time.Now().After(end):
+			return backend.ErrUnavailable.Because(fmt.Errorf("guest %s keeps %v of volume %s from an interrupted call", g.ref, nodes, id))
+		}
+		if err := pause(ctx, poll); err != nil {
+			return err
+		}
+	}
+}
+
+// nodesOf are QEMU's block nodes on the volume, those that use others first.
+func (g *guest) nodesOf(ctx context.Context, p *pool, id string) ([]string, error) {
+	answer, err := g.monitor(ctx, "query-named-block-nodes", map[string]any{"flat": true})
+	if err != nil {
+		return nil, err
+	}
+	return nodesIn(answer, p, id)
+}
+
+func nodesIn(answer json.RawMessage, p *pool, id string) ([]string, error) {
+	var all []struct {
+		Name string `json:"node-name"`
+		File string `json:"file"`
+	}
+	if err := json.Unmarshal(answer, &all); err != nil {
+		return nil, fmt.Errorf("read QEMU's block nodes: %w", err)
+	}
+	var names []string
+	for _, n := range all {
+		if p.isNodeOf(n.File, id) {
+			names = append(names, n.Name)
+		}
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return rank(a) - rank(b) })
+	return names, nil
+}
+
+func rank(node string) int {
+	if strings.HasSuffix(node, "-storage") {
+		return 1
+	}
+	return 0
+}
+
+// isNodeOf reports whether a block node's file is the volume.
+func (p *pool) isNodeOf(file, id string) bool {
+	if p.rbd == nil {
+		return file == p.sourceOf(p.fileOf(id))
+	}
+	if rest, ok := strings.CutPrefix(file, "rbd:"+p.rbd.Name+"/"+id); ok {
+		return rest == "" || rest[0] == ':' || rest[0] == '@'
+	}
+	inJSON := func(key, value string) bool {
+		return regexp.MustCompile(`"` + key + `": ?"` + regexp.QuoteMeta(value) + `"`).MatchString(file)
+	}
+	return strings.HasPrefix(file, "json:") && inJSON("pool", p.rbd.Name) && inJSON("image", id)
+}
+
+// monitor asks the guest's QEMU itself.
+func (g *guest) monitor(ctx context.Context, command string, args map[string]any) (json.RawMessage, error) {
+	text, err := json.Marshal(map[string]any{"execute": command, "arguments": args})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := ask(ctx, g.c, command, func() (string, error) {
+		return g.c.l.QEMUDomainMonitorCommand(g.dom, string(text), 0)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return monitorAnswer(answer)
+}
+
+func monitorAnswer(text string) (json.RawMessage, error) {
+	var x struct {
+		Return json.RawMessage `json:"return"`
+		Error  *struct {
+			Class string `json:"class"`
+			Desc  string `json:"desc"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal([]byte(text), &x); err != nil {
+		return nil, fmt.Errorf("read QEMU's answer: %w", err)
+	}
+	if x.Error != nil {
+		return nil, errors.New(x.Error.Class + ": " + x.Error.Desc)
+	}
+	return x.Return, nil
+}

@@ -1,0 +1,140 @@
+package libvirt
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync/atomic"
+	"time"
+
+	lv "github.com/digitalocean/go-libvirt"
+
+	"github.com/drivebay/drivebay/internal/backend"
+)
+
+// stream runs a transfer on a connection of its own: on the shared one a slow
+// end of it would hold up every call. It has no deadline as a whole; it ends
+// when nothing moves for as long as a call may take.
+func (c *conn) stream(ctx context.Context, doing string, run func(l *lv.Libvirt, moved *atomic.Int64) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	limit := c.host.d.opts.CallTimeout
+	l, w, err := open(c.host.url, min(limit, dialLimit))
+	if err != nil {
+		return backend.ErrUnavailable.Because(fmt.Errorf("connect to host %s: %v", c.host.Name, err))
+	}
+	defer w.Close()
+	var (
+		moved atomic.Int64
+		done  = make(chan error, 1)
+	)
+	go func() { done <- run(l, &moved) }()
+	tick := time.NewTicker(limit)
+	defer tick.Stop()
+	for last := int64(-1); ; {
+		var why error
+		select {
+		case err := <-done:
+			return c.streamOutcome(doing, err)
+		case <-ctx.Done():
+			why = ctx.Err()
+		case <-c.host.d.closing:
+			why = backend.ErrUnavailable.Because(fs.ErrClosed)
+		case <-tick.C:
+			now := moved.Load()
+			if now != last {
+				last = now
+				continue
+			}
+			why = backend.ErrUnavailable.Because(fmt.Errorf("%s on host %s: nothing moved for %s", doing, c.host.Name, limit))
+		}
+		_ = w.Close()
+		<-done // run has let go of what it reads and writes
+		return why
+	}
+}
+
+// streamOutcome is the shared connection's rule, without dropping that.
+func (c *conn) streamOutcome(doing string, err error) error {
+	var (
+		answer lv.Error
+		known  *backend.Error
+	)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &answer), errors.As(err, &known):
+		return fmt.Errorf("%s on host %s: %w", doing, c.host.Name, err)
+	}
+	return backend.ErrUnavailable.Because(fmt.Errorf("%s on host %s: %v", doing, c.host.Name, err))
+}
+
+// fill uploads an image's content. libvirt reports success for content that is
+// too short, so what went through is counted and hashed here.
+func (p *pool) fill(ctx context.Context, spec backend.ISOSpec, content io.Reader) error {
+	f, err := p.lookup(ctx, imageFile(spec.Key))
+	if err != nil {
+		return err
+	}
+	if f == nil || f.bytes != spec.Bytes {
+		return backend.ErrUnavailable.Because(fmt.Errorf("image %s is not as it was made", spec.Key))
+	}
+	sum := sha256.New()
+	var read int64
+	err = p.c.stream(ctx, "upload image", func(l *lv.Libvirt, moved *atomic.Int64) error {
+		r := &metered{r: io.TeeReader(io.LimitReader(content, spec.Bytes), sum), moved: moved}
+		err := l.StorageVolUpload(f.ref, r, 0, uint64(spec.Bytes), 0)
+		read = moved.Load()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if read != spec.Bytes || hex.EncodeToString(sum.Sum(nil)) != spec.Key {
+		return backend.ErrInvalid.Because(fmt.Errorf("%d bytes with the hash %x came through", read, sum.Sum(nil)))
+	}
+	return nil
+}
+
+// read downloads the file while use reads it.
+func (f *file) read(ctx context.Context, use func(io.Reader) error) error {
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := f.p.c.stream(ctx, "download image", func(l *lv.Libvirt, moved *atomic.Int64) error {
+			return l.StorageVolDownload(f.ref, &metered{w: w, moved: moved}, 0, uint64(f.bytes), 0)
+		})
+		_ = w.CloseWithError(err) // nil is the end of the content
+		done <- err
+	}()
+	err := use(r)
+	_ = r.CloseWithError(errors.Join(err, io.ErrClosedPipe)) // the download has nobody to read it any more
+	if got := <-done; err == nil {
+		return got
+	}
+	return err
+}
+
+// metered counts what goes through it.
+type metered struct {
+	r     io.Reader
+	w     io.Writer
+	moved *atomic.Int64
+}
+
+func (m *metered) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	m.moved.Add(int64(n))
+	return n, err
+}
+
+func (m *metered) Write(p []byte) (int, error) {
+	n, err := m.w.Write(p)
+	m.moved.Add(int64(n))
+	return n, err
+}
