@@ -96,9 +96,9 @@ func TestKilledDaemon(t *testing.T) {
 	}{
 		{"attach", []string{"mark", "attach disk"}, func() error { return d.EnsureAttached(ctx, ref, id) }, func() { agree(t, d, ref, id, true) }},
 		{"grow", []string{"grow disk"}, func() error { return d.GrowVolume(ctx, id, size) }, func() { agree(t, d, ref, id, true) }},
-		{"insert", []string{"change the medium"}, func() error { return d.SetMedia(ctx, ref, key, false) }, func() { inDrive(t, d, ref, key) }},
+		{"insert", []string{"change the medium"}, func() error { return d.SetMedia(ctx, ref, key, false) }, func() { inDrive(t, d, ref, key); mediumNodes(t, d, ref, key, true) }},
 		{"detach", []string{"mark", "detach disk", "read domain"}, func() error { return d.EnsureDetached(ctx, ref, id, backend.DetachOptions{}) }, func() { agree(t, d, ref, id, false) }},
-		{"eject", []string{"change the medium"}, func() error { return d.SetMedia(ctx, ref, "", true) }, func() { inDrive(t, d, ref, "") }},
+		{"eject", []string{"change the medium"}, func() error { return d.SetMedia(ctx, ref, "", true) }, func() { inDrive(t, d, ref, ""); mediumNodes(t, d, ref, key, false) }},
 	}
 	for round := range testneed.Rounds(2, 100) {
 		size += testBytes
@@ -150,6 +150,23 @@ func inDrive(t testing.TB, d *Driver, ref, key string) {
 		if got := p.keyOf(m.cdrom(busSATA).source); got != key {
 			t.Fatalf("in the drive is %q, want %q", got, key)
 		}
+	}
+}
+
+// mediumNodes wants QEMU to have the image open, or not to.
+func mediumNodes(t testing.TB, d *Driver, ref, key string, want bool) {
+	t.Helper()
+	ctx := t.Context()
+	c, dom, err := d.find(ctx, ref)
+	ok(t, err)
+	g, err := c.read(ctx, dom)
+	ok(t, err)
+	p, err := c.isoPool(ctx)
+	ok(t, err)
+	nodes, err := g.nodesAt(ctx, func(file string) bool { return file == p.sourceOf(imageFile(key)) })
+	ok(t, err)
+	if (len(nodes) > 0) != want {
+		t.Fatalf("QEMU has the image open as %v, want %t", nodes, want)
 	}
 }
 
