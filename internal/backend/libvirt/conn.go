@@ -66,6 +66,9 @@ func askFor[T any](ctx context.Context, c *conn, limit time.Duration, doing stri
 	if err := ctx.Err(); err != nil {
 		return none, err
 	}
+	if c.host.d.onCall != nil {
+		c.host.d.onCall(doing)
+	}
 	type answer struct {
 		value T
 		err   error

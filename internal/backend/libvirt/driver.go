@@ -49,6 +49,7 @@ type Driver struct {
 	locks  backend.Locks
 	fences backend.Fences
 	events events
+	onCall func(doing string) // tests: called ahead of each call to a host
 
 	calls      sync.WaitGroup // the calls under way
 	background sync.WaitGroup // what serves the connections

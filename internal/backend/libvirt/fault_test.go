@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,29 +77,47 @@ func TestKilledDaemon(t *testing.T) {
 	ok(t, d.EnsureVolume(ctx, backend.VolumeSpec{ID: id, Bytes: size}))
 	ok(t, d.EnsureVolume(ctx, backend.VolumeSpec{ID: "other", Bytes: size}))
 
+	var want atomic.Value // how the call begins at which libvirtd is killed
+	want.Store("none")
+	reached := make(chan struct{}, 1)
+	d.onCall = func(doing string) {
+		if strings.HasPrefix(doing, want.Load().(string)) {
+			select {
+			case reached <- struct{}{}:
+			default:
+			}
+		}
+	}
 	kinds := []struct {
 		name string
+		at   []string
 		call func() error
 		then func()
 	}{
-		{"attach", func() error { return d.EnsureAttached(ctx, ref, id) }, func() { agree(t, d, ref, id, true) }},
-		{"grow", func() error { return d.GrowVolume(ctx, id, size) }, func() { agree(t, d, ref, id, true) }},
-		{"insert", func() error { return d.SetMedia(ctx, ref, key, false) }, func() { inDrive(t, d, ref, key) }},
-		{"detach", func() error { return d.EnsureDetached(ctx, ref, id, backend.DetachOptions{}) }, func() { agree(t, d, ref, id, false) }},
-		{"eject", func() error { return d.SetMedia(ctx, ref, "", true) }, func() { inDrive(t, d, ref, "") }},
+		{"attach", []string{"mark", "attach disk"}, func() error { return d.EnsureAttached(ctx, ref, id) }, func() { agree(t, d, ref, id, true) }},
+		{"grow", []string{"grow disk"}, func() error { return d.GrowVolume(ctx, id, size) }, func() { agree(t, d, ref, id, true) }},
+		{"insert", []string{"change the medium"}, func() error { return d.SetMedia(ctx, ref, key, false) }, func() { inDrive(t, d, ref, key); mediumNodes(t, d, ref, key, true) }},
+		{"detach", []string{"mark", "detach disk", "read domain"}, func() error { return d.EnsureDetached(ctx, ref, id, backend.DetachOptions{}) }, func() { agree(t, d, ref, id, false) }},
+		{"eject", []string{"change the medium"}, func() error { return d.SetMedia(ctx, ref, "", true) }, func() { inDrive(t, d, ref, ""); mediumNodes(t, d, ref, key, false) }},
 	}
 	for round := range testneed.Rounds(2, 100) {
 		size += testBytes
 		for _, k := range kinds {
 			until(t, "connect", func() error { _, err := d.Inspect(ctx, ref); return err })
-			delay := rand.N(25 * time.Millisecond)
+			at, delay := k.at[rand.N(len(k.at))], rand.N(20*time.Millisecond)
+			want.Store(at)
 			done := make(chan error, 1)
 			go func() { done <- k.call() }()
+			<-reached
 			<-time.After(delay)
 			daemon.Kill(t)
 			err := <-done
+			want.Store("none")
 			daemon.Restart(t)
-			t.Logf("round %d: %s, killed after %s: %v", round, k.name, delay, err)
+			t.Logf("round %d: %s, killed %s after %q began: %v", round, k.name, delay, at, err)
+			for len(reached) > 0 {
+				<-reached
+			}
 			if err != nil && backend.IsPermanent(err) {
 				t.Fatalf("%s: %v", k.name, err)
 			}
@@ -131,6 +150,23 @@ func inDrive(t testing.TB, d *Driver, ref, key string) {
 		if got := p.keyOf(m.cdrom(busSATA).source); got != key {
 			t.Fatalf("in the drive is %q, want %q", got, key)
 		}
+	}
+}
+
+// mediumNodes wants QEMU to have the image open, or not to.
+func mediumNodes(t testing.TB, d *Driver, ref, key string, want bool) {
+	t.Helper()
+	ctx := t.Context()
+	c, dom, err := d.find(ctx, ref)
+	ok(t, err)
+	g, err := c.read(ctx, dom)
+	ok(t, err)
+	p, err := c.isoPool(ctx)
+	ok(t, err)
+	nodes, err := g.nodesAt(ctx, func(file string) bool { return file == p.sourceOf(imageFile(key)) })
+	ok(t, err)
+	if (len(nodes) > 0) != want {
+		t.Fatalf("QEMU has the image open as %v, want %t", nodes, want)
 	}
 }
 

@@ -128,14 +128,19 @@ func (g *guest) clear(ctx context.Context, p *pool, id string, nodes []string) e
 
 // nodesOf are QEMU's block nodes on the volume, those that use others first.
 func (g *guest) nodesOf(ctx context.Context, p *pool, id string) ([]string, error) {
+	return g.nodesAt(ctx, func(file string) bool { return p.isNodeOf(file, id) })
+}
+
+// nodesAt are QEMU's block nodes whose file is one that counts.
+func (g *guest) nodesAt(ctx context.Context, counts func(file string) bool) ([]string, error) {
 	answer, err := g.monitor(ctx, "query-named-block-nodes", map[string]any{"flat": true})
 	if err != nil {
 		return nil, err
 	}
-	return nodesIn(answer, p, id)
+	return nodesIn(answer, counts)
 }
 
-func nodesIn(answer json.RawMessage, p *pool, id string) ([]string, error) {
+func nodesIn(answer json.RawMessage, counts func(file string) bool) ([]string, error) {
 	var all []struct {
 		Name string `json:"node-name"`
 		File string `json:"file"`
@@ -145,7 +150,7 @@ func nodesIn(answer json.RawMessage, p *pool, id string) ([]string, error) {
 	}
 	var names []string
 	for _, n := range all {
-		if p.isNodeOf(n.File, id) {
+		if counts(n.File) {
 			names = append(names, n.Name)
 		}
 	}

@@ -303,7 +303,7 @@ func TestBlockNodes(t *testing.T) {
 		{"node-name":"b","file":"json:{\"driver\":\"raw\",\"file\":{\"pool\":\"vols\", \"image\": \"v1\",\"driver\":\"rbd\"}}"},
 		{"node-name":"c","file":"rbd:vols/v1:id=x"}, {"node-name":"d","file":"rbd:vols/v11"}]`
 	for p, want := range map[*pool][]string{dirPool: {"libvirt-3-format", "libvirt-3-storage"}, rbdPool: {"b", "c"}} {
-		got, err := nodesIn([]byte(nodes), p, "v1")
+		got, err := nodesIn([]byte(nodes), func(file string) bool { return p.isNodeOf(file, "v1") })
 		ok(t, err)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
