@@ -403,7 +403,7 @@ func TestVanished(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Succeeds(task.Task{ID: disc.TaskID})
-	in, err := w.ISOs.Attach(ctx, mine, g.DeviceID, disc.ID)
+	in, err := w.ISOs.Attach(ctx, mine, g.DeviceID, disc.ID, false)
 	if err != nil {
 		t.Fatal(err)
 	}

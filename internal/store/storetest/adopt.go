@@ -19,18 +19,18 @@ func testAdopt(t *testing.T, w *world) {
 
 	w.vol(t, "ours")
 	theirs := w.vol(t, "theirs", func(v *volume.Volume) { v.ClientID, v.FacilityCode = 8, lax })
-	same(t, "source of a volume named by its id", must(w.Volumes().Source(ctx, "ours"))(t), "")
-	same(t, "source of no volume", must(w.Volumes().Source(ctx, "nothing"))(t), "")
+	adopted := func(facility string) map[string]string { return must(w.Volumes().Adopted(ctx, facility))(t) }
+	same(t, "volumes with another name than their id", len(adopted(tpa)), 0)
 	set := func(id, source string) error {
 		return s.Tx(ctx, 7, func(tx adopt.Tx) error { return tx.SetSource(ctx, id, source) })
 	}
 	check(t, set("ours", "/images/a.raw"))
 	check(t, set("theirs", "/images/a.raw")) // another facility's
-	same(t, "source", must(w.Volumes().Source(ctx, "ours"))(t), "/images/a.raw")
+	equal(t, "volumes by source", adopted(tpa), map[string]string{"/images/a.raw": "ours"})
 	is(t, set("root-1001", "/images/a.raw"), adopt.ErrDiskTaken)
 	is(t, set("nothing", "/images/b.raw"), volume.ErrNotFound)
 	w.tx(t, func(tx volume.Tx) error { return tx.PutVolume(ctx, theirs) })
-	same(t, "source of a volume written anew", must(w.Volumes().Source(ctx, "theirs"))(t), "/images/a.raw")
+	equal(t, "sources of volumes written anew", adopted(lax), map[string]string{"/images/a.raw": "theirs"})
 
 	for _, c := range []struct{ facility, source, id, want string }{
 		{tpa, "/images/a.raw", "", "ours"},
