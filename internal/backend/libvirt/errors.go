@@ -53,10 +53,10 @@ func poolBusy(err error) bool {
 	return says(err, "asynchronous jobs running", "is still being allocated", "being built", "is still in use", "is in use.")
 }
 
-// trayBusy: the firmware of a guest that has just started moves its tray; it
-// passes.
+// trayBusy: the tray is not as libvirt takes it to be, as under the firmware of a
+// guest that has just started. A locked one is another matter.
 func trayBusy(err error) bool {
-	return isCode(err, lv.ErrInternalError) && says(err, "tray of device") && says(err, "is not open")
+	return !errors.Is(err, backend.ErrTrayLocked) && isCode(err, lv.ErrInternalError) && says(err, "tray of") && says(err, "is not open")
 }
 
 func exists(err error) bool {

@@ -310,9 +310,10 @@ func TestDrives(t *testing.T) {
 				ok(t, d.SetMedia(ctx, ref, key, false))
 				inDrive(t, d, ref, key)
 			}
-			ok(t, d.EnsureVolume(ctx, backend.VolumeSpec{ID: "v", Bytes: testBytes}))
-			ok(t, d.EnsureAttached(ctx, ref, "v"))
-			agree(t, d, ref, "v", true)
+			id := "v-" + bus
+			ok(t, d.EnsureVolume(ctx, backend.VolumeSpec{ID: id, Bytes: testBytes}))
+			ok(t, d.EnsureAttached(ctx, ref, id))
+			agree(t, d, ref, id, true)
 		})
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	lv "github.com/digitalocean/go-libvirt"
 
@@ -260,8 +259,12 @@ func (d *Driver) setMedia(ctx context.Context, ref, key string, force bool) erro
 		if err != nil {
 			return err
 		}
-		err = patiently(ctx, trayPatience, trayBusy, func() error {
-			return c.do(ctx, "change the medium", func() error { return c.l.DomainUpdateDeviceFlags(dom, text, flags) })
+		err = patiently(ctx, d.opts.CallTimeout, trayBusy, func() error {
+			err := c.do(ctx, "change the medium", func() error { return c.l.DomainUpdateDeviceFlags(dom, text, flags) })
+			if trayBusy(err) && m == g.live {
+				return errors.Join(err, g.openTray(ctx, drive.alias, force))
+			}
+			return err
 		})
 		if err != nil {
 			return err
@@ -271,8 +274,16 @@ func (d *Driver) setMedia(ctx context.Context, ref, key string, force bool) erro
 	return nil
 }
 
-// trayPatience is how long the firmware of a guest may keep its tray busy.
-const trayPatience = 10 * time.Second
+// openTray has QEMU open the drive's tray. libvirt does so by itself, except for
+// one that it takes for open already; under a guest's firmware it may be wrong
+// about that for good.
+func (g *guest) openTray(ctx context.Context, drive string, force bool) error {
+	_, err := g.monitor(ctx, "blockdev-open-tray", map[string]any{"id": drive, "force": force})
+	if err != nil && strings.Contains(err.Error(), "locked") {
+		return backend.ErrTrayLocked.Because(err)
+	}
+	return nil // else the next try tells
+}
 
 // mediaXML is a drive's element with another medium, "" for none. All else
 // stays, since libvirt takes a changed element for a change of the drive. A
