@@ -427,7 +427,7 @@ func TestVanished(t *testing.T) {
 	if err := w.VPS.DeleteDevice(ctx, g.DeviceID); !errors.Is(err, vps.ErrHasISO) {
 		t.Errorf("with an ISO: %v", err)
 	}
-	out, err := w.ISOs.Detach(ctx, mine, g.DeviceID)
+	out, err := w.ISOs.Detach(ctx, mine, g.DeviceID, false)
 	if err != nil {
 		t.Fatal(err)
 	}

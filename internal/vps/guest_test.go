@@ -10,7 +10,7 @@ import (
 	"github.com/drivebay/drivebay/internal/worldtest"
 )
 
-const guest = "6a1d3f0e-0000-4000-8000-000000000001"
+const labRef = "6a1d3f0e-0000-4000-8000-000000000001"
 
 // lab is a world with a guest that was made elsewhere, and the request for a
 // device that is it.
@@ -18,7 +18,7 @@ func lab(t *testing.T) (*worldtest.World, vps.NewDevice) {
 	t.Helper()
 	w := worldtest.New(t, worldtest.Options{Hosts: true})
 	w.Drivers[worldtest.Lab].AddGuest(backend.Guest{
-		Ref: guest, Name: "web", Host: "h1", VCPU: 4, MemoryMB: 512, Disks: []backend.GuestDisk{{Source: "/images/web", Bytes: 1 << 30}},
+		Ref: labRef, Name: "web", Host: "h1", VCPU: 4, MemoryMB: 512, Disks: []backend.GuestDisk{{Source: "/images/web", Bytes: 1 << 30}},
 	})
 	return w, vps.NewDevice{ID: 5000, ClientID: worldtest.Client, FacilityCode: worldtest.Lab, Ref: "web"}
 }
@@ -29,7 +29,7 @@ func TestRegister(t *testing.T) {
 	w, n := lab(t)
 	w.Succeeds(create(t, w, n))
 	d, err := w.VPS.Get(ctx, mine, 5000)
-	if err != nil || d.Ref != guest || d.Hostname != "web" || d.VCPU != 4 || d.MemoryMB != 512 || d.MaxVolumes != 16 || d.Status != vps.Stopped {
+	if err != nil || d.Ref != labRef || d.Hostname != "web" || d.VCPU != 4 || d.MemoryMB != 512 || d.MaxVolumes != 16 || d.Status != vps.Stopped {
 		t.Errorf("%+v, %v", d, err)
 	}
 	if list, err := w.On(mine, 5000); err != nil || len(list) != 0 {
@@ -42,7 +42,7 @@ func TestRegister(t *testing.T) {
 			}
 		}
 	}
-	n.ID, n.Ref = 5001, guest
+	n.ID, n.Ref = 5001, labRef
 	if _, err := w.VPS.CreateDevice(ctx, n); !errors.Is(err, vps.ErrGuestTaken) {
 		t.Errorf("the guest again: %v", err)
 	}
@@ -92,10 +92,10 @@ func TestRegisterFails(t *testing.T) {
 	gate := make(chan struct{})
 	driver.On("EnsureVM").Block(gate)
 	k := create(t, w, n)
-	driver.RemoveGuest(guest)
+	driver.RemoveGuest(labRef)
 	close(gate)
 	w.Fails(k, "vm_not_found")
-	if d, err := w.VPS.Get(ctx, everyone, 5000); err != nil || d.Status != vps.Failed || d.Ref == guest {
+	if d, err := w.VPS.Get(ctx, everyone, 5000); err != nil || d.Status != vps.Failed || d.Ref == labRef {
 		t.Errorf("%+v, %v", d, err)
 	}
 	for _, c := range driver.Calls() {
@@ -103,7 +103,7 @@ func TestRegisterFails(t *testing.T) {
 			t.Errorf("the driver was told %+v", c)
 		}
 	}
-	driver.AddGuest(backend.Guest{Ref: guest, Name: "web", Host: "h2", Running: true})
+	driver.AddGuest(backend.Guest{Ref: labRef, Name: "web", Host: "h2", Running: true})
 	n.ID = 5001
 	w.Succeeds(create(t, w, n))
 	w.Check()
