@@ -972,7 +972,7 @@ type VPS struct {
 	// SSHKeyIds Empty today.
 	SSHKeyIds []int64 `json:"sshKeyIds"`
 
-	// Status `Running` or `Stopped`, or a step between.
+	// Status `Running` or `Stopped`, or a step between; `Missing` while no host has its guest.
 	Status string `json:"status"`
 
 	// TemplateID Not used today.

@@ -13,7 +13,9 @@ import (
 	"github.com/drivebay/drivebay/internal/adopt"
 	"github.com/drivebay/drivebay/internal/backend"
 	"github.com/drivebay/drivebay/internal/fault"
+	"github.com/drivebay/drivebay/internal/iso"
 	"github.com/drivebay/drivebay/internal/reconcile"
+	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
 	"github.com/drivebay/drivebay/internal/worldtest"
@@ -397,6 +399,19 @@ func TestVanished(t *testing.T) {
 		t.Errorf("of a guest that is back: %s, %+v", status(), found)
 	}
 
+	const url = "http://images.example/a.iso"
+	w.Source.Put(url, worldtest.Image("A", true))
+	disc, err := w.ISOs.Create(ctx, worldtest.Client, iso.Create{FacilityCode: worldtest.Lab, Name: "disc", URL: url, Bootable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Succeeds(task.Task{ID: disc.TaskID})
+	in, err := w.ISOs.Attach(ctx, mine, g.DeviceID, disc.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Succeeds(in)
+
 	driver.RemoveGuest(g.Ref)
 	look(t, w, true)
 	if err := w.VPS.DeleteDevice(ctx, g.DeviceID); !errors.Is(err, vps.ErrHasVolumes) {
@@ -412,6 +427,14 @@ func TestVanished(t *testing.T) {
 	}
 	w.Succeeds(off)
 	w.Succeeds(gone)
+	if err := w.VPS.DeleteDevice(ctx, g.DeviceID); !errors.Is(err, vps.ErrHasISO) {
+		t.Errorf("with an ISO: %v", err)
+	}
+	out, err := w.ISOs.Detach(ctx, mine, g.DeviceID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Succeeds(out)
 	if err := w.VPS.DeleteDevice(ctx, g.DeviceID); err != nil {
 		t.Fatal(err)
 	}

@@ -121,6 +121,19 @@ func TestCompare(t *testing.T) {
 			v.VMs[1].VolumeIDs, v.Volumes[diskOff].Ref = []string{"off"}, "g2"
 			r.Work = []reconcile.Work{{VolumeID: "off", DeviceID: 2}}
 		}, ""},
+		{"no guest, made elsewhere", func(r *reconcile.Rows, v *backend.View) {
+			r.Elsewhere, v.VMs, v.Volumes[diskOn].Ref, v.Volumes[3].Ref = true, v.VMs[1:], "", ""
+		}, "missing_guest 1"},
+		{"no guest, made elsewhere, and its volume in another", func(r *reconcile.Rows, v *backend.View) {
+			r.Elsewhere, v.VMs, v.Volumes[diskOn].Ref, v.Volumes[3].Ref = true, v.VMs[1:], "g2", ""
+		}, "missing_guest 1, attach_mismatch on"},
+		{"no guest, which could not be made", func(r *reconcile.Rows, v *backend.View) {
+			r.Elsewhere, r.Devices[1].Status, v.VMs = true, vps.Failed, v.VMs[:1]
+		}, ""},
+		{"no whole GiB", func(r *reconcile.Rows, v *backend.View) {
+			r.Volumes[off].Bytes += 512
+			v.Volumes[diskOff].Bytes += 512
+		}, ""},
 		{"ejected", func(r *reconcile.Rows, v *backend.View) { v.VMs[0].ISOKey = "" }, "media_mismatch 1"},
 		{"inserted", func(r *reconcile.Rows, v *backend.View) { v.VMs[1].ISOKey = sumA }, "media_mismatch 2"},
 		{"an attach of an ISO under way", func(r *reconcile.Rows, v *backend.View) {

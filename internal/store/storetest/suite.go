@@ -41,6 +41,8 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Facilities", testFacilities},
 		{"Devices", testDevices},
 		{"DeviceChanges", testDeviceChanges},
+		{"Adopt", testAdopt},
+		{"Forget", testForget},
 		{"Drive", testDrive},
 		{"Events", testEvents},
 		{"Prices", testPrices},
