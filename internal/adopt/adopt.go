@@ -56,6 +56,7 @@ var (
 	ErrDiskTaken = fault.New(fault.Conflict, "disk_taken", "One of the guest's disks is a volume already")
 	ErrShared    = fault.New(fault.Conflict, "disk_shared", "The disk is read-only or shared with other guests")
 	ErrFormat    = fault.New(fault.Conflict, "disk_format", "The disk is not in the format raw, in which volumes are kept")
+	ErrStorage   = fault.New(fault.Conflict, "disk_storage", "The disk is on storage of its host's on which no volumes can be kept")
 	ErrNoSize    = fault.New(fault.Conflict, "disk_size_unknown", "The host does not say how large the disk is")
 )
 
@@ -109,7 +110,7 @@ func (g Guest) refused(why *fault.Error) Guest {
 }
 
 // disk says what a disk would be. A ROOT volume is never moved, so it may have
-// any format.
+// any format and be anywhere.
 func disk(d backend.GuestDisk, root bool, k known) Disk {
 	out := Disk{Source: d.Source, Target: d.Target, Bytes: d.Bytes, Type: volume.DataDisk}
 	if root {
@@ -120,6 +121,8 @@ func disk(d backend.GuestDisk, root bool, k known) Disk {
 		out.Why = ErrShared
 	case d.Bytes < 1:
 		out.Why = ErrNoSize
+	case !root && d.Foreign:
+		out.Why = ErrStorage
 	case !root && d.Format != "" && d.Format != "raw":
 		out.Why = ErrFormat
 	}

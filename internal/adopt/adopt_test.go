@@ -245,7 +245,10 @@ func TestLeftOut(t *testing.T) {
 	image.Format = "qcow2"
 	shared, unknown := raw("/images/shared.raw", "sde", 50<<30), raw("/images/gone.raw", "sdf", 0)
 	shared.Shared = true
-	g.Disks = append(g.Disks, image, shared, unknown)
+	device := raw("/dev/vg/data", "sdg", 50<<30)
+	device.Foreign = true
+	g.Disks[0].Foreign = true // nothing is done to a ROOT disk
+	g.Disks = append(g.Disks, image, shared, unknown, device)
 	w := world(t, g)
 	got := only(t, run(t, w, all()))
 	var why []fault.Reason
@@ -257,7 +260,7 @@ func TestLeftOut(t *testing.T) {
 			why = append(why, d.Why.Reason)
 		}
 	}
-	if diff := cmp.Diff([]fault.Reason{"disk_format", "disk_shared", "disk_size_unknown"}, why); diff != "" || got.Result != adopt.Imported {
+	if diff := cmp.Diff([]fault.Reason{"disk_format", "disk_shared", "disk_size_unknown", "disk_storage"}, why); diff != "" || got.Result != adopt.Imported {
 		t.Errorf("%s: %s", got.Result, diff)
 	}
 	w.Check()

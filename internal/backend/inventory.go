@@ -35,5 +35,8 @@ type GuestDisk struct {
 	// none of ours.
 	VolumeID string
 	ReadOnly bool
-	Shared   bool // other guests may have it at the same time
+	// Foreign: it is on storage that the driver cannot keep volumes on, such as a
+	// device of the host's.
+	Foreign bool
+	Shared  bool // other guests may have it at the same time
 }

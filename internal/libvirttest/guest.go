@@ -228,3 +228,15 @@ func (g *Guest) until(what string, true func() bool) {
 		}
 	}
 }
+
+// Configure adds a disk to the guest's definition, for its next start.
+func (g *Guest) Configure(disk *libvirtxml.DomainDisk) {
+	g.t.Helper()
+	text, err := disk.Marshal()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.must("configure", func(conn *libvirt.Libvirt, domain libvirt.Domain) error {
+		return conn.DomainAttachDeviceFlags(domain, text, uint32(libvirt.DomainAffectConfig))
+	})
+}

@@ -55,7 +55,11 @@ func (d *Driver) attach(ctx context.Context, ref, id string) error {
 	if err != nil {
 		return err
 	}
-	f, err := d.volumeOn(ctx, c, id)
+	f, unseen := d.volumeOn(ctx, c, id)
+	if unseen != nil && !errors.Is(unseen, errNoPool) {
+		return unseen
+	}
+	p, err := c.volumePool(ctx)
 	if err != nil {
 		return err
 	}
@@ -66,23 +70,26 @@ func (d *Driver) attach(ctx context.Context, ref, id string) error {
 		if m == g.live {
 			flag = live
 		}
-		disk := m.volume(f.p, id)
+		disk := m.volume(p, id)
 		if disk == nil {
 			lacks |= flag
 			continue
 		}
 		// A snapshot's overlay has the volume below it.
-		if !slices.ContainsFunc(disk.named, func(source string) bool { return f.p.idOf(source) == id }) {
+		if !slices.ContainsFunc(disk.named, func(source string) bool { return p.idOf(source) == id }) {
 			return backend.ErrConflict.Because(fmt.Errorf("disk %s of guest %s is %q", disk.alias, ref, disk.source))
 		}
 		s = slotOf(disk)
 		have++
 	}
-	if lacks == 0 {
+	switch {
+	case lacks == 0:
 		return nil
+	case unseen != nil:
+		return unseen
 	}
 	if have == 0 {
-		if s, err = d.checkAttach(ctx, g, f.p, id); err != nil {
+		if s, err = d.checkAttach(ctx, g, p, id); err != nil {
 			return err
 		}
 	}

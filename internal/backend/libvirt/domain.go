@@ -55,7 +55,12 @@ const (
 	startURI = "urn:drivebay:libvirt:start"
 )
 
-const aliasPrefix = "ua-"
+const (
+	aliasPrefix = "ua-"
+	// What sourceName begins with where it is no path.
+	poolPrefix = "pool:"
+	rbdPrefix  = "rbd:"
+)
 
 // alias is the name of a volume's disk in its guest. libvirt lets nobody have
 // it twice, and its events carry it.
@@ -70,7 +75,7 @@ func sourceName(e element) string {
 	case e.attr("dev") != "":
 		return e.attr("dev")
 	case e.attr("volume") != "":
-		return "pool:" + e.attr("pool") + "/" + e.attr("volume")
+		return poolPrefix + e.attr("pool") + "/" + e.attr("volume")
 	case e.attr("name") != "":
 		return e.attr("protocol") + ":" + e.attr("name")
 	}
@@ -171,7 +176,11 @@ func (c *conn) xml(ctx context.Context, dom lv.Domain, flags lv.DomainXMLFlags) 
 	if err != nil {
 		return nil, err
 	}
-	return parseMachine(text)
+	m, err := parseMachine(text)
+	if err != nil {
+		return nil, err
+	}
+	return m, c.resolve(ctx, m)
 }
 
 // both are the definitions the guest has now: one, or two while it runs.

@@ -50,12 +50,16 @@ func (d *Driver) guests(ctx context.Context) (all []*guest, away error, err erro
 // with an interrupted change alone has it put in order first. The caller has the
 // volume's lock.
 func (d *Driver) users(ctx context.Context, id string) (users []*guest, away error, err error) {
+	known, err := d.adopted(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	all, away, err := d.guests(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, g := range all {
-		p, err := g.c.volumePool(ctx)
+		p, err := g.c.volumePoolWith(ctx, known)
 		if err != nil {
 			away = errors.Join(away, err)
 			continue
@@ -87,11 +91,7 @@ func (g *guest) volumes(p *pool) []string {
 }
 
 // view is the guest as backend has it.
-func (g *guest) view(ctx context.Context) (backend.VMView, error) {
-	volumes, err := g.c.volumePool(ctx)
-	if err != nil {
-		return backend.VMView{}, err
-	}
+func (g *guest) view(ctx context.Context, volumes *pool) (backend.VMView, error) {
 	isos, err := g.c.isoPool(ctx)
 	if err != nil {
 		return backend.VMView{}, err
@@ -165,7 +165,11 @@ func (d *Driver) inspect(ctx context.Context, ref string) (backend.VMView, error
 	if err != nil {
 		return backend.VMView{}, err
 	}
-	return g.view(ctx)
+	p, err := c.volumePool(ctx)
+	if err != nil {
+		return backend.VMView{}, err
+	}
+	return g.view(ctx, p)
 }
 
 // InspectVolume implements backend.Driver. It waits for a call on the volume
@@ -186,23 +190,35 @@ func (d *Driver) InspectVolume(ctx context.Context, volumeID string) (backend.Vo
 func (d *Driver) inspectVolume(ctx context.Context, id string) (backend.VolumeView, error) {
 	all, away, err := d.volumeFiles(ctx, id, true)
 	all = whole(all)
+	unseen := len(all) == 0 && errors.Is(away, errNoPool) // only a guest can tell
 	switch {
 	case err != nil:
 		return backend.VolumeView{}, err
-	case len(all) == 0 && away != nil:
+	case len(all) == 0 && away != nil && !unseen:
 		return backend.VolumeView{}, away
-	case len(all) == 0:
+	case len(all) == 0 && !unseen:
 		return backend.VolumeView{}, backend.ErrVolumeNotFound
 	}
-	users, away, err := d.users(ctx, id)
-	if err = errors.Join(err, away); err != nil {
+	users, silent, err := d.users(ctx, id)
+	if err = errors.Join(err, silent); err != nil {
 		return backend.VolumeView{}, err
 	}
-	v := backend.VolumeView{ID: id, Bytes: all[0].bytes}
+	v := backend.VolumeView{ID: id}
 	if len(users) > 0 {
 		v.Ref = users[0].ref
 	}
-	return v, nil
+	if !unseen {
+		v.Bytes = all[0].bytes
+		return v, nil
+	}
+	known, err := d.adopted(ctx)
+	if err != nil {
+		return backend.VolumeView{}, err
+	}
+	if v.Bytes, err = heldBytes(ctx, known, id, users); v.Bytes == 0 && err == nil {
+		return backend.VolumeView{}, away
+	}
+	return v, err
 }
 
 // InspectAll implements backend.Driver. A call that runs meanwhile may be in it
@@ -214,9 +230,13 @@ func (d *Driver) InspectAll(ctx context.Context) (backend.View, error) {
 		return backend.View{}, err
 	}
 	defer leave()
+	known, err := d.adopted(ctx)
+	if err != nil {
+		return backend.View{}, err
+	}
 	parts := make([]backend.View, len(d.hosts))
 	errs := onHosts(ctx, d.hosts, func(i int, c *conn) (err error) {
-		parts[i], err = c.inspectAll(ctx)
+		parts[i], err = c.inspectAll(ctx, known)
 		return err
 	})
 	if err := errors.Join(errs...); err != nil {
@@ -265,32 +285,37 @@ func merge(parts []backend.View) backend.View {
 	return all
 }
 
-func (c *conn) inspectAll(ctx context.Context) (backend.View, error) {
+func (c *conn) inspectAll(ctx context.Context, known *adopted) (backend.View, error) {
 	var part backend.View
+	p, err := c.volumePoolWith(ctx, known)
+	if err != nil {
+		return part, err
+	}
 	guests, err := c.guests(ctx)
 	if err != nil {
 		return part, err
 	}
 	for _, g := range guests {
-		v, err := g.view(ctx)
+		v, err := g.view(ctx, p)
 		if err != nil {
 			return part, err
 		}
 		part.VMs = append(part.VMs, v)
-	}
-	p, err := c.volumePool(ctx)
-	if err != nil {
-		return part, err
 	}
 	files, err := p.files(ctx)
 	if err != nil {
 		return part, err
 	}
 	for _, f := range whole(files) {
-		if id := p.idOfFile(f.ref.Name); id != "" {
+		if id := p.idOf(p.sourceOf(f.ref.Name)); id != "" {
 			part.Volumes = append(part.Volumes, backend.VolumeView{ID: id, Bytes: f.bytes})
 		}
 	}
+	others, err := c.elsewhere(ctx, p, guests)
+	if err != nil {
+		return part, err
+	}
+	part.Volumes = append(part.Volumes, others...)
 	part.ISOs, err = c.images(ctx)
 	return part, err
 }

@@ -22,6 +22,9 @@ type pool struct {
 	name string
 	dir  string // of a directory pool
 	rbd  *rbdSource
+	// adopted, of a pool from volumePool, are the volumes with names of their
+	// own, wherever they are.
+	adopted *adopted
 }
 
 // dirTypes are the types of pools that are a directory with files in it.
@@ -84,11 +87,32 @@ func parsePool(text string) (*pool, error) {
 }
 
 // volumePool and isoPool are the pools the host's settings name.
-func (c *conn) volumePool(ctx context.Context) (*pool, error) { return c.pool(ctx, c.host.Pool) }
+func (c *conn) volumePool(ctx context.Context) (*pool, error) {
+	known, err := c.host.d.adopted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.volumePoolWith(ctx, known)
+}
+
+// volumePoolWith is volumePool for a call that has asked already.
+func (c *conn) volumePoolWith(ctx context.Context, known *adopted) (*pool, error) {
+	p, err := c.pool(ctx, c.host.Pool)
+	if err != nil {
+		return nil, err
+	}
+	return p.with(known), nil
+}
+
+func (p *pool) with(known *adopted) *pool {
+	q := *p
+	q.adopted = known
+	return &q
+}
 
 func (c *conn) isoPool(ctx context.Context) (*pool, error) {
 	if c.host.ISOPool == "" {
-		return c.volumePool(ctx)
+		return c.pool(ctx, c.host.Pool)
 	}
 	return c.pool(ctx, c.host.ISOPool)
 }
@@ -120,7 +144,7 @@ func (p *pool) idOfFile(name string) string {
 // sourceOf is the source, as sourceName writes it, that a guest connects to.
 func (p *pool) sourceOf(file string) string {
 	if p.rbd != nil {
-		return "rbd:" + p.rbd.Name + "/" + file
+		return rbdPrefix + p.rbd.Name + "/" + file
 	}
 	return path.Join(p.dir, file)
 }
@@ -128,7 +152,7 @@ func (p *pool) sourceOf(file string) string {
 // fileOfSource is the name in the pool that a source is, "" when it is not in
 // the pool.
 func (p *pool) fileOfSource(source string) string {
-	if file, ok := strings.CutPrefix(source, "pool:"+p.name+"/"); ok {
+	if file, ok := strings.CutPrefix(source, poolPrefix+p.name+"/"); ok {
 		return file
 	}
 	at := p.sourceOf("") + "/"
@@ -142,11 +166,30 @@ func (p *pool) fileOfSource(source string) string {
 	return file
 }
 
-func (p *pool) idOf(source string) string { return p.idOfFile(p.fileOfSource(source)) }
+// source is what a guest that has the volume connects to.
+func (p *pool) source(id string) string {
+	if source, ok := p.adopted.source(id); ok {
+		return source
+	}
+	return p.sourceOf(p.fileOf(id))
+}
+
+// idOf is the volume that has the source, "" without. An adopted one's id is
+// the name of no file.
+func (p *pool) idOf(source string) string {
+	if id := p.adopted.id(source); id != "" {
+		return id
+	}
+	id := p.idOfFile(p.fileOfSource(source))
+	if _, elsewhere := p.adopted.source(id); elsewhere {
+		return ""
+	}
+	return id
+}
 
 // volumeOf is the volume a disk is, "" when it is none.
 func (p *pool) volumeOf(d *disk) string {
-	if d.device != "disk" {
+	if !d.isDisk() {
 		return ""
 	}
 	if id := p.idOf(d.source); id != "" {

@@ -167,16 +167,19 @@ func rank(node string) int {
 
 // isNodeOf reports whether a block node's file is the volume.
 func (p *pool) isNodeOf(file, id string) bool {
-	if p.rbd == nil {
-		return file == p.sourceOf(p.fileOf(id))
+	source := p.source(id)
+	name, isImage := strings.CutPrefix(source, rbdPrefix)
+	if !isImage {
+		return file == source
 	}
-	if rest, ok := strings.CutPrefix(file, "rbd:"+p.rbd.Name+"/"+id); ok {
+	if rest, ok := strings.CutPrefix(file, source); ok {
 		return rest == "" || rest[0] == ':' || rest[0] == '@'
 	}
 	inJSON := func(key, value string) bool {
 		return regexp.MustCompile(`"` + key + `": ?"` + regexp.QuoteMeta(value) + `"`).MatchString(file)
 	}
-	return strings.HasPrefix(file, "json:") && inJSON("pool", p.rbd.Name) && inJSON("image", id)
+	pool, image, _ := strings.Cut(name, "/")
+	return strings.HasPrefix(file, "json:") && inJSON("pool", pool) && inJSON("image", image)
 }
 
 // monitor asks the guest's QEMU itself.

@@ -115,14 +115,14 @@ const serialMax = 36
 
 func serial(volumeID string) string { return volumeID[:min(len(volumeID), serialMax)] }
 
-// volumeXML is the disk of a volume. Format, caching and what happens to freed
+// volumeXML is the disk of a volume in the pool p. Format, caching and what happens to freed
 // space are said, not guessed: a guest decides what its disk's first bytes look
 // like.
 func volumeXML(p *pool, id string, s slot) string {
 	var b strings.Builder
-	kind, source := "file", "<source file="+quoted(p.sourceOf(p.fileOf(id)))+"/>"
+	kind, source := "file", "<source file="+quoted(p.source(id))+"/>"
 	if p.rbd != nil {
-		kind, source = "network", p.rbd.xml(p.fileOf(id))
+		kind, source = "network", p.rbd.xml(p.fileOfSource(p.source(id)))
 	}
 	fmt.Fprintf(&b, "<disk type='%s' device='disk'><driver name='qemu' type='raw' cache='none' discard='unmap'/>%s", kind, source)
 	fmt.Fprintf(&b, "<target dev='%s' bus='%s'/><serial>%s</serial><alias name='%s'/>", s.dev, s.bus, serial(id), alias(id))

@@ -98,7 +98,35 @@ func (p *pool) fill(ctx context.Context, spec backend.ISOSpec, content io.Reader
 	if read != spec.Bytes || hex.EncodeToString(sum.Sum(nil)) != spec.Key {
 		return backend.ErrInvalid.Because(fmt.Errorf("%d bytes with the hash %x came through", read, sum.Sum(nil)))
 	}
-	return nil
+	return f.verify(ctx, spec.Key)
+}
+
+// verify reads an uploaded image back. libvirt confirms an upload before it has
+// written the end of it, so a storage that is full by then goes unnoticed.
+func (f *file) verify(ctx context.Context, key string) error {
+	sum := sha256.New()
+	err := f.read(ctx, func(r io.Reader) error {
+		_, err := io.Copy(sum, r)
+		return err
+	})
+	if err != nil || hex.EncodeToString(sum.Sum(nil)) == key {
+		return err
+	}
+	if err := f.p.refresh(ctx); err != nil {
+		return err
+	}
+	free, err := ask(ctx, f.p.c, "look at pool "+f.p.name, func() (uint64, error) {
+		_, _, _, free, err := f.p.c.l.StoragePoolGetInfo(f.p.ref)
+		return free, err
+	})
+	if err != nil {
+		return err
+	}
+	err = fmt.Errorf("image %s was stored with the hash %x; the pool has %d bytes left", key, sum.Sum(nil), free)
+	if free < 1<<20 {
+		return backend.ErrNoSpace.Because(err)
+	}
+	return backend.ErrUnavailable.Because(err)
 }
 
 // read downloads the file while use reads it.

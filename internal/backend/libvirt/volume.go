@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	lv "github.com/digitalocean/go-libvirt"
 
@@ -13,17 +14,17 @@ import (
 // files are a volume's, one for each host that has it. Hosts that share storage
 // have the same one.
 func (d *Driver) volumeFiles(ctx context.Context, id string, fresh bool) (all []*file, away error, err error) {
+	known, err := d.adopted(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	files := make([]*file, len(d.hosts))
 	errs := onHosts(ctx, d.hosts, func(i int, c *conn) error {
-		p, err := c.volumePool(ctx)
+		p, err := c.volumePoolWith(ctx, known)
 		if err != nil {
 			return err
 		}
-		if fresh {
-			files[i], err = p.find(ctx, p.fileOf(id))
-		} else {
-			files[i], err = p.lookup(ctx, p.fileOf(id))
-		}
+		files[i], err = p.volumeFile(ctx, id, fresh)
 		return err
 	})
 	if err := ctx.Err(); err != nil {
@@ -34,7 +35,13 @@ func (d *Driver) volumeFiles(ctx context.Context, id string, fresh bool) (all []
 			all = append(all, f)
 		}
 	}
-	return all, errors.Join(errs...), nil
+	away = noPoolUnlessAll(errs)
+	if known.isPath(id) && len(d.hosts) > 1 {
+		if err := sameFile(ctx, all, away); err != nil {
+			return nil, nil, err
+		}
+	}
+	return all, away, nil
 }
 
 // volumeOn is the volume as the host reaches it. ErrOtherHost: only another has it.
@@ -43,15 +50,22 @@ func (d *Driver) volumeOn(ctx context.Context, c *conn, id string) (*file, error
 	if err != nil {
 		return nil, err
 	}
-	f, err := p.find(ctx, p.fileOf(id))
-	if f != nil && f.bytes > 0 || err != nil {
-		return f, err
+	if !p.adopted.isPath(id) || len(d.hosts) == 1 {
+		f, err := p.volumeFile(ctx, id, true)
+		if f != nil && f.bytes > 0 || err != nil && !errors.Is(err, errNoPool) {
+			return f, err
+		}
 	}
 	all, away, err := d.volumeFiles(ctx, id, true)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case len(whole(all)) > 0:
+	}
+	all = whole(all)
+	here := slices.IndexFunc(all, func(f *file) bool { return f.p.c.host == c.host })
+	switch {
+	case here >= 0:
+		return all[here], nil
+	case len(all) > 0:
 		return nil, backend.ErrOtherHost
 	case away != nil:
 		return nil, away
@@ -93,6 +107,11 @@ func (d *Driver) createVolume(ctx context.Context, spec backend.VolumeSpec) erro
 	}
 	if len(all) > 0 {
 		return finish(ctx, all, spec.Bytes)
+	}
+	if known, err := d.adopted(ctx); err != nil {
+		return err
+	} else if source, is := known.source(spec.ID); is {
+		return backend.ErrConflict.Because(fmt.Errorf("volume %s is adopted, and its disk %s is not there", spec.ID, source))
 	}
 	c, err := d.hostFor(ctx, spec.Ref)
 	if err != nil {
@@ -177,6 +196,11 @@ func (d *Driver) grow(ctx context.Context, id string, bytes int64) error {
 	switch {
 	case err != nil:
 		return err
+	case len(all) == 0 && errors.Is(away, errNoPool):
+		if done, _, err := d.growLive(ctx, id, bytes); done || err != nil {
+			return err
+		}
+		return away
 	case len(all) == 0 && away != nil:
 		return away
 	case len(all) == 0:

@@ -1,0 +1,67 @@
+// Package guests tests the real binary on real guests: a libvirtd of the test's
+// own, QEMU without the processor's help, and everything asked for through the
+// API. What a guest, its definitions, its QEMU and the database say must be the
+// same afterwards.
+//
+// DRIVEBAY_TEST_ROUNDS sets how often libvirtd and the server are killed, within
+// faultTime for each.
+package guests
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/drivebay/drivebay/e2e/built"
+	"github.com/drivebay/drivebay/internal/libvirttest"
+)
+
+// program is the built program.
+var program string
+
+// patience bounds every wait. It is long, so that only what hangs meets it.
+const patience = 2 * time.Minute
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "drivebay-guests-")
+	if err == nil {
+		program, err = built.Program(dir)
+		defer os.RemoveAll(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return libvirttest.Main(m)
+}
+
+// need skips a test where guests cannot be run. Tests run beside each other:
+// most of their time they wait.
+func need(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts guests")
+	}
+	libvirttest.Need(t)
+	t.Parallel()
+}
+
+// eventually waits until done says so. It is for what other processes do not
+// tell; what names the condition.
+func eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-limit.C:
+			t.Fatalf("waited %v in vain: %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
