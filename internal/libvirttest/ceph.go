@@ -51,6 +51,7 @@ type Cluster struct {
 func Ceph(t testing.TB) *Cluster {
 	t.Helper()
 	Need(t)
+	ask(t, "ceph")
 	for _, name := range []string{"ceph-mon", "ceph-osd", "ceph", "rbd", "monmaptool", "ceph-authtool"} {
 		testneed.Need(t, "ceph", binary(name) != "", name+" is not installed (scripts/test-deps installs Ceph on Debian)")
 	}

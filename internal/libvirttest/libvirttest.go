@@ -39,13 +39,23 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Need skips the test in a short run and where libvirt cannot be run, or fails
-// it where it is required.
+// Need skips the test unless the run asks for libvirt by its name: guests on a
+// simulated processor take many minutes. It is skipped in a short run too, and
+// fails where libvirt is asked for and cannot be run.
 func Need(t testing.TB) {
 	t.Helper()
+	ask(t, "libvirt")
 	testneed.Need(t, "libvirt", !testing.Short(), "a short run starts no guests")
 	why := lacking()
 	testneed.Need(t, "libvirt", why == "", why)
+}
+
+// ask skips the test unless the run names what it needs.
+func ask(t testing.TB, name string) {
+	t.Helper()
+	if !testneed.Required(name) {
+		t.Skipf("real guests take many minutes; %s=%s runs them", testneed.Env, name)
+	}
 }
 
 // lacking says what keeps a daemon from running here; "" when nothing does.
