@@ -406,7 +406,7 @@ func TestVanished(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Succeeds(task.Task{ID: disc.TaskID})
-	in, err := w.ISOs.Attach(ctx, mine, g.DeviceID, disc.ID)
+	in, err := w.ISOs.Attach(ctx, mine, g.DeviceID, disc.ID, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -430,7 +430,7 @@ func TestVanished(t *testing.T) {
 	if err := w.VPS.DeleteDevice(ctx, g.DeviceID); !errors.Is(err, vps.ErrHasISO) {
 		t.Errorf("with an ISO: %v", err)
 	}
-	out, err := w.ISOs.Detach(ctx, mine, g.DeviceID)
+	out, err := w.ISOs.Detach(ctx, mine, g.DeviceID, false)
 	if err != nil {
 		t.Fatal(err)
 	}
