@@ -8,6 +8,7 @@
 package guests
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/drivebay/drivebay/e2e/built"
 	"github.com/drivebay/drivebay/internal/libvirttest"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // program is the built program.
@@ -26,6 +28,10 @@ const patience = 2 * time.Minute
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	flag.Parse()
+	if testing.Short() || !testneed.Required("libvirt") {
+		return m.Run() // and each test says why it is skipped
+	}
 	dir, err := os.MkdirTemp("", "drivebay-guests-")
 	if err == nil {
 		program, err = built.Program(dir)

@@ -107,7 +107,7 @@ func again(ctx context.Context, d backend.Driver, view backend.View, rows Rows, 
 		}
 		v, err := d.InspectVolume(ctx, id)
 		switch {
-		case errors.Is(err, backend.ErrVolumeNotFound):
+		case errors.Is(err, backend.ErrVolumeNotFound), errors.Is(err, backend.ErrUnsupported): // not there, or where nobody can look
 		case err != nil:
 			return view, fmt.Errorf("look at disk %s again: %w", id, err)
 		default:

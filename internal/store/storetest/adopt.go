@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/drivebay/drivebay/internal/access"
@@ -19,18 +20,23 @@ func testAdopt(t *testing.T, w *world) {
 
 	w.vol(t, "ours")
 	theirs := w.vol(t, "theirs", func(v *volume.Volume) { v.ClientID, v.FacilityCode = 8, lax })
-	adopted := func(facility string) map[string]string { return must(w.Volumes().Adopted(ctx, facility))(t) }
-	same(t, "volumes with another name than their id", len(adopted(tpa)), 0)
+	adopted := func(what, facility string, want map[string]string) {
+		t.Helper()
+		if got := must(w.Volumes().Adopted(ctx, facility))(t); !maps.Equal(got, want) {
+			t.Fatalf("adopted %s: %v, want %v", what, got, want)
+		}
+	}
+	adopted("of volumes named by their ids", tpa, map[string]string{})
 	set := func(id, source string) error {
 		return s.Tx(ctx, 7, func(tx adopt.Tx) error { return tx.SetSource(ctx, id, source) })
 	}
 	check(t, set("ours", "/images/a.raw"))
 	check(t, set("theirs", "/images/a.raw")) // another facility's
-	equal(t, "volumes by source", adopted(tpa), map[string]string{"/images/a.raw": "ours"})
+	adopted("here", tpa, map[string]string{"/images/a.raw": "ours"})
 	is(t, set("root-1001", "/images/a.raw"), adopt.ErrDiskTaken)
 	is(t, set("nothing", "/images/b.raw"), volume.ErrNotFound)
 	w.tx(t, func(tx volume.Tx) error { return tx.PutVolume(ctx, theirs) })
-	equal(t, "sources of volumes written anew", adopted(lax), map[string]string{"/images/a.raw": "theirs"})
+	adopted("written anew", lax, map[string]string{"/images/a.raw": "theirs"})
 
 	for _, c := range []struct{ facility, source, id, want string }{
 		{tpa, "/images/a.raw", "", "ours"},
