@@ -132,7 +132,7 @@ var settings = []setting{
 	},
 	{
 		key: "libvirt_cd_bus", defaults: []string{BusSATA}, arg: "bus",
-		usage: "The bus of the CD drive that a libvirt guest without one is given: sata, scsi or ide.",
+		usage: "The bus of the CD drive that ISOs go into, where a libvirt guest has several: sata, scsi or ide.",
 		set:   text(func(c *Config) *string { return &c.LibvirtCDBus }),
 		check: func(c *Config) string { return oneOf(c.LibvirtCDBus, BusSATA, BusSCSI, BusIDE) },
 	},
