@@ -279,6 +279,9 @@ func (e *Engine) settle(r *Run, p Policy, h Handler, err error) string {
 		r.Log.Warn("attempt ended, will try again", "reason", f.Reason, "in", wait, "error", err)
 		return e.giveBack(r, time.Now().Add(wait), true, f.Text)
 	}
+	if late && !f.Permanent { // whether it ended ahead of the deadline or by it is chance
+		f = Classify(ErrDeadline)
+	}
 	f.Late = late || spent || errors.Is(err, ErrDeadline)
 	r.Log.Warn("task failed", "reason", f.Reason, "error", err)
 	// Neither a cancel nor a stop interrupts the undoing, only a lost lease.
