@@ -187,17 +187,37 @@ func do[T any](ctx context.Context, c *Client, cl *call, opts []CallOption) (T, 
 	return value, nil
 }
 
-// run makes a call that has no answer to speak of.
-func run(ctx context.Context, c *Client, cl *call, opts []CallOption) error {
-	r, err := c.prepare(cl, opts)
+// Do makes a call that the package has no name for: method is GET, POST, PUT or
+// DELETE, path the segments below /api/v2, which need no escaping, and a last ""
+// a slash at the end. body is sent as JSON unless nil; the answer is decoded into
+// into unless nil. Tries, keys and errors are those of all other calls.
+func (c *Client) Do(ctx context.Context, method string, path []string, body, into any, opts ...CallOption) error {
+	r, err := c.prepare(&call{method: method, path: path, query: url.Values{}, body: body}, opts)
 	if err != nil {
 		return err
 	}
 	a, err := c.send(ctx, r)
-	if err == nil && r.raw != nil {
+	if err != nil {
+		return err
+	}
+	if into != nil {
+		var raw json.RawMessage
+		if raw, err = decode[json.RawMessage](c, r, a); err != nil {
+			return err
+		}
+		if err := json.Unmarshal(raw, into); err != nil {
+			return c.badAnswer(r, a, "the answer cannot be read: "+err.Error())
+		}
+	}
+	if r.raw != nil {
 		*r.raw = a.body
 	}
-	return err
+	return nil
+}
+
+// run makes a call that has no answer to speak of.
+func run(ctx context.Context, c *Client, cl *call, opts []CallOption) error {
+	return c.Do(ctx, cl.method, cl.path, cl.body, nil, opts...)
 }
 
 // actFor is the client that an operation is for: the one its options name, or
