@@ -48,7 +48,8 @@ func WithoutRetries() CallOption {
 // call is one call of an operation, before it is sent.
 type call struct {
 	method string
-	path   []string // segments, not escaped; an empty last one is a slash at the end
+	path   []string // segments, not escaped
+	slash  bool     // at the end, as some published paths have it
 	query  url.Values
 	body   any           // nil: none
 	wait   time.Duration // how much longer than usual a try may take
@@ -79,6 +80,8 @@ func newCall(method string, body any, path []any) *call {
 	}
 	return c
 }
+
+func (c *call) slashed() *call { c.slash = true; return c }
 
 // text and number add a query parameter unless it is the zero value.
 func (c *call) text(name, value string) *call {
@@ -113,12 +116,15 @@ func (c *Client) prepare(cl *call, opts []CallOption) (*request, error) {
 	r := &request{call: cl}
 	var b strings.Builder
 	b.WriteString(c.base)
-	for i, p := range cl.path {
-		if p == "." || p == ".." || p == "" && i < len(cl.path)-1 || p == "" && i == 0 {
+	for _, p := range cl.path {
+		if p == "" || p == "." || p == ".." {
 			return nil, &Error{Op: cl.name(), Reason: ReasonBadCall, Message: "an id in the path is empty, or is dots"}
 		}
 		b.WriteByte('/')
 		b.WriteString(url.PathEscape(p))
+	}
+	if cl.slash {
+		b.WriteByte('/')
 	}
 	if len(cl.query) > 0 {
 		b.WriteString("?" + cl.query.Encode())
@@ -192,7 +198,11 @@ func do[T any](ctx context.Context, c *Client, cl *call, opts []CallOption) (T, 
 // a slash at the end. body is sent as JSON unless nil; the answer is decoded into
 // into unless nil. Tries, keys and errors are those of all other calls.
 func (c *Client) Do(ctx context.Context, method string, path []string, body, into any, opts ...CallOption) error {
-	r, err := c.prepare(&call{method: method, path: path, query: url.Values{}, body: body}, opts)
+	cl := &call{method: method, path: path, query: url.Values{}, body: body}
+	if n := len(path); n > 1 && path[n-1] == "" {
+		cl.path, cl.slash = path[:n-1], true
+	}
+	r, err := c.prepare(cl, opts)
 	if err != nil {
 		return err
 	}
@@ -217,7 +227,15 @@ func (c *Client) Do(ctx context.Context, method string, path []string, body, int
 
 // run makes a call that has no answer to speak of.
 func run(ctx context.Context, c *Client, cl *call, opts []CallOption) error {
-	return c.Do(ctx, cl.method, cl.path, cl.body, nil, opts...)
+	r, err := c.prepare(cl, opts)
+	if err != nil {
+		return err
+	}
+	a, err := c.send(ctx, r)
+	if err == nil && r.raw != nil {
+		*r.raw = a.body
+	}
+	return err
 }
 
 // actFor is the client that an operation is for: the one its options name, or

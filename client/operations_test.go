@@ -63,7 +63,9 @@ var calls = map[string]func(context.Context, *client.Client) (any, error){
 	},
 	"getVPS":        func(ctx context.Context, c *client.Client) (any, error) { return c.VPS.Get(ctx, 1001) },
 	"listVPSEvents": func(ctx context.Context, c *client.Client) (any, error) { return c.VPS.Events(ctx, 1001, 5) },
-	"powerVPS":      func(ctx context.Context, c *client.Client) (any, error) { return c.VPS.Power(ctx, 1001, client.PowerCycle) },
+	"powerVPS": func(ctx context.Context, c *client.Client) (any, error) {
+		return c.VPS.Power(ctx, 1001, client.PowerCycle)
+	},
 
 	"listTasks": func(ctx context.Context, c *client.Client) (any, error) {
 		return c.Task.List(ctx, client.TaskListOptions{CreatedInLast: 90 * time.Minute, DeviceID: 1001, ClientID: 7, Limit: 5})
@@ -118,7 +120,9 @@ var calls = map[string]func(context.Context, *client.Client) (any, error){
 		return c.Admin.Device.Import(ctx, client.GuestImport{FacilityCode: "TPA1", ClientID: 7, Host: "h", Domains: []string{"a"}, All: true, DryRun: true})
 	},
 	"adminListPrices": func(ctx context.Context, c *client.Client) (any, error) { return c.Admin.Price.List(ctx, "TPA1") },
-	"adminPutPrice":   func(ctx context.Context, c *client.Client) (any, error) { return c.Admin.Price.Put(ctx, "TPA1", 50, 5.5) },
+	"adminPutPrice": func(ctx context.Context, c *client.Client) (any, error) {
+		return c.Admin.Price.Put(ctx, "TPA1", 50, 5.5)
+	},
 	"adminDeletePrice": func(ctx context.Context, c *client.Client) (any, error) {
 		return nil, c.Admin.Price.Delete(ctx, "TPA1", 50)
 	},

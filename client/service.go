@@ -81,7 +81,7 @@ func (s ServiceService) List(ctx context.Context, o ServiceListOptions, opts ...
 	if status == "" {
 		status = "all" // the published API requires it
 	}
-	r := reading("service", "").text("status", status).text("type_code", o.TypeCode).number("orderId", o.OrderID)
+	r := reading("service").slashed().text("status", status).text("type_code", o.TypeCode).number("orderId", o.OrderID)
 	list, err := do[[]Service](ctx, s.c, r, opts)
 	var e *Error
 	if errors.As(err, &e) && e.Status == http.StatusNotFound && e.Reason == "" {

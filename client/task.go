@@ -123,7 +123,7 @@ type TaskListOptions struct {
 // List returns tasks, newest first.
 func (s TaskService) List(ctx context.Context, o TaskListOptions, opts ...CallOption) ([]Task, error) {
 	hours := int64((o.CreatedInLast + time.Hour - 1) / time.Hour)
-	r := reading("network", "status", "").number("createdInLast", hours).number("clientId", s.c.actFor(o.ClientID)).
+	r := reading("network", "status").slashed().number("createdInLast", hours).number("clientId", s.c.actFor(o.ClientID)).
 		number("deviceId", o.DeviceID).number("limit", int64(o.Limit))
 	return do[[]Task](ctx, s.c, r, opts)
 }

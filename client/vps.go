@@ -115,7 +115,7 @@ type VPSListOptions struct {
 
 // List returns instances by ascending device id.
 func (s VPSService) List(ctx context.Context, o VPSListOptions, opts ...CallOption) ([]VPS, error) {
-	r := reading("vps", "").text("facilityCode", o.FacilityCode).number("clientId", s.c.actFor(o.ClientID)).
+	r := reading("vps").slashed().text("facilityCode", o.FacilityCode).number("clientId", s.c.actFor(o.ClientID)).
 		text("networkId", o.NetworkID).text("hostId", o.HostID).text("storageId", o.StorageID)
 	return do[[]VPS](ctx, s.c, r, opts)
 }
