@@ -32,7 +32,7 @@ var beside = map[string][]string{
 // edge has the packages around the server and all that each may import.
 var edge = map[string][]string{
 	"client":       {"api"},
-	"internal/cli": {"api", "internal/config"},
+	"internal/cli": {"client", "internal/config"},
 	"cmd/drivebay": {"internal/app", "internal/cli", "internal/config"},
 	"terraform":    {"client", "api"},
 	"compat":       {},
@@ -50,7 +50,7 @@ var reserved = map[string][]string{
 	"internal/backend/local":   {"internal/app"},
 	"internal/backend/libvirt": {"internal/app"},
 	"internal/config":          {"internal/app", "internal/cli", "cmd/drivebay"},
-	"api":                      {"internal/httpapi", "internal/cli", "client", "terraform"}, // wire types stop there
+	"api":                      {"internal/httpapi", "client", "terraform"}, // wire types stop there
 }
 
 // helpers are for tests: only test files import them, and one another.

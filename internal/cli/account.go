@@ -1,38 +1,34 @@
 package cli
 
 import (
-	"net/http"
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/drivebay/drivebay/api"
+	"github.com/drivebay/drivebay/client"
 )
 
 func (s *shell) client() *cobra.Command {
 	return s.noun("client", "The tenants of this installation", s.clientList(), s.clientCreate(), s.clientQuota())
 }
 
-var clientColumns = []string{"CLIENT", "NAME", "PARENT", "CREATED"}
-
-func clientRow(a api.ClientAccount) []string {
-	return []string{number(a.ClientID), a.Name, optNumber(a.ParentID), date(a.CreatedAt)}
+var clientColumns = columns[client.Account]{
+	{head: "CLIENT", cell: func(a client.Account) string { return number(a.ClientID) }},
+	{head: "NAME", flex: true, cell: func(a client.Account) string { return a.Name }},
+	{head: "PARENT", cell: func(a client.Account) string { return optNumber(a.ParentID) }},
+	{head: "CREATED", cell: func(a client.Account) string { return date(a.CreatedAt) }},
 }
 
 func (s *shell) clientList() *cobra.Command {
-	return s.verb("list", "List clients", exact(), func(cmd *cobra.Command, _ []string) error {
-		c, err := s.remote()
-		if err != nil {
-			return err
-		}
-		list, raw, err := pages(func(after int64, limit int) (*http.Response, error) {
-			return c.AdminListClients(cmd.Context(), &api.AdminListClientsParams{After: &after, Limit: &limit})
-		}, func(a api.ClientAccount) int64 { return a.ClientID })
-		if err != nil {
-			return err
-		}
-		return s.show(raw, clientColumns, table(list, clientRow))
+	cmd := clientColumns.lists(s, "list", "List clients", exact(), func(ctx context.Context, c *client.Client, _ []string) ([]client.Account, []byte, error) {
+		return pages(func(p client.Page, body client.CallOption) ([]client.Account, error) {
+			return c.Admin.Account.List(ctx, p, body)
+		},
+			func(a client.Account) int64 { return a.ClientID })
 	})
+	cmd.Example = "  drivebay client list"
+	return cmd
 }
 
 func (s *shell) clientCreate() *cobra.Command {
@@ -44,76 +40,85 @@ func (s *shell) clientCreate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		a, raw, err := read[api.ClientAccount](c.AdminCreateClient(cmd.Context(), api.ClientCreate{Name: name, ParentID: given(parent)}))
+		a, raw, err := whole(func(body client.CallOption) (client.Account, error) {
+			return c.Admin.Account.Create(cmd.Context(), client.AccountCreate{Name: name, ParentID: parent}, body)
+		})
 		if err != nil {
 			return err
 		}
 		if quiet {
 			return s.line(number(a.ClientID))
 		}
-		return s.show(raw, clientColumns, [][]string{clientRow(a)})
+		return clientColumns.list(s, raw, a)
 	})
 	cmd.Example = "  drivebay client create --name 'Example Ltd'"
 	cmd.Flags().StringVar(&name, "name", "", "its name")
 	cmd.Flags().Int64Var(&parent, "parent", 0, "the client that may act for it")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print its id alone")
 	must(cmd, "name")
-	return cmd
+	return offers(cmd, clientColumns.names())
 }
 
 func (s *shell) key() *cobra.Command {
 	return s.noun("key", "API keys", s.keyList(), s.keyCreate(), s.keyRevoke())
 }
 
+var keyColumns = columns[client.Key]{
+	{head: "KEY", cell: func(k client.Key) string { return k.KeyID }},
+	{head: "BEGINS", cell: func(k client.Key) string { return k.Prefix }},
+	{head: "CLIENT", cell: func(k client.Key) string { return optNumber(k.ClientID) }},
+	{head: "NAME", flex: true, cell: func(k client.Key) string { return k.Name }},
+	{head: "PERMISSIONS", flex: true, cell: func(k client.Key) string { return words(k.Permissions) }},
+	{head: "FROM", cell: func(k client.Key) string { return words(k.AllowedAddresses) }},
+	{head: "EXPIRES", cell: func(k client.Key) string { return optDate(k.ExpiresAt) }},
+	{head: "LAST USED", cell: func(k client.Key) string { return optDate(k.LastUsedAt) }},
+	{head: "REVOKED", cell: func(k client.Key) string { return optDate(k.RevokedAt) }},
+	{head: "CREATED", more: true, cell: func(k client.Key) string { return date(k.CreatedAt) }},
+}
+
 func (s *shell) keyList() *cobra.Command {
-	var client int64
-	cmd := s.verb("list", "List API keys, newest first", exact(), func(cmd *cobra.Command, _ []string) error {
-		c, err := s.remote()
-		if err != nil {
-			return err
+	var owner int64
+	cmd := keyColumns.lists(s, "list", "List API keys, newest first", exact(), func(ctx context.Context, c *client.Client, _ []string) ([]client.Key, []byte, error) {
+		list, raw, err := whole(func(body client.CallOption) ([]client.Key, error) {
+			return c.Admin.Key.List(ctx, client.KeyListOptions{ClientID: owner, Limit: pageSize}, body)
+		})
+		if len(list) == pageSize {
+			s.say("Only the newest %d keys are listed.", pageSize)
 		}
-		limit := pageSize
-		list, raw, err := read[[]api.APIKey](c.AdminListKeys(cmd.Context(), &api.AdminListKeysParams{ClientID: given(client), Limit: &limit}))
-		if err != nil {
-			return err
-		}
-		if len(list) == limit {
-			s.say("Only the newest %d keys are listed.", limit)
-		}
-		columns := []string{"KEY", "BEGINS", "CLIENT", "NAME", "PERMISSIONS", "FROM", "EXPIRES", "LAST USED", "REVOKED"}
-		return s.show(raw, columns, table(list, func(k api.APIKey) []string {
-			return []string{
-				k.KeyID, k.Prefix, optNumber(k.ClientID), k.Name, words(k.Permissions), words(k.AllowedAddresses),
-				optDate(k.ExpiresAt), optDate(k.LastUsedAt), optDate(k.RevokedAt),
-			}
-		}))
+		return list, raw, err
 	})
-	cmd.Flags().Int64Var(&client, "client", 0, "only this client's")
+	cmd.Example = "  drivebay key list --client 7"
+	cmd.Flags().Int64Var(&owner, "client", 0, "only this client's")
 	return cmd
 }
 
+var newKeyColumns = columns[client.NewKey]{
+	{head: "KEY", cell: func(k client.NewKey) string { return k.KeyID }},
+	{head: "CLIENT", cell: func(k client.NewKey) string { return optNumber(k.ClientID) }},
+	{head: "NAME", cell: func(k client.NewKey) string { return k.Name }},
+	{head: "PERMISSIONS", cell: func(k client.NewKey) string { return words(k.Permissions) }},
+	{head: "EXPIRES", cell: func(k client.NewKey) string { return optDate(k.ExpiresAt) }},
+	{head: "API KEY", cell: func(k client.NewKey) string { return k.Key }},
+}
+
 func (s *shell) keyCreate() *cobra.Command {
-	var name, expires string
-	var client int64
-	var permissions, allow []string
+	var o client.KeyCreate
+	var expires string
+	var permissions []string
 	var quiet bool
 	cmd := s.verb("create", "Make an API key", exact(), func(cmd *cobra.Command, _ []string) error {
-		req := api.KeyCreate{Name: name, ClientID: given(client)}
 		for _, p := range permissions {
-			req.Permissions = append(req.Permissions, api.Permission(p))
-		}
-		if len(allow) > 0 {
-			req.AllowedAddresses = &allow
+			o.Permissions = append(o.Permissions, client.Permission(p))
 		}
 		var err error
-		if req.ExpiresAt, err = expiry(expires, s.now()); err != nil {
+		if o.ExpiresAt, err = expiry(expires, s.now()); err != nil {
 			return err
 		}
 		c, err := s.remote()
 		if err != nil {
 			return err
 		}
-		k, raw, err := read[api.NewAPIKey](c.AdminCreateKey(cmd.Context(), req))
+		k, raw, err := whole(func(body client.CallOption) (client.NewKey, error) { return c.Admin.Key.Create(cmd.Context(), o, body) })
 		if err != nil {
 			return err
 		}
@@ -121,45 +126,48 @@ func (s *shell) keyCreate() *cobra.Command {
 			return s.line(k.Key)
 		}
 		s.say("The key is shown this once only.")
-		return s.show(raw, []string{"KEY", "CLIENT", "NAME", "PERMISSIONS", "EXPIRES", "API KEY"}, [][]string{
-			{k.KeyID, optNumber(k.ClientID), k.Name, words(k.Permissions), optDate(k.ExpiresAt), k.Key},
-		})
+		return newKeyColumns.list(s, raw, k)
 	})
 	cmd.Example = "  drivebay key create --client 7 --name ci --permission read,volumes --expires 720h"
-	cmd.Flags().StringVar(&name, "name", "", "what it is for")
-	cmd.Flags().Int64Var(&client, "client", 0, "the client it speaks for (default: an operator's key)")
+	cmd.Flags().StringVar(&o.Name, "name", "", "what it is for")
+	cmd.Flags().Int64Var(&o.ClientID, "client", 0, "the client it speaks for (default: an operator's key)")
 	cmd.Flags().StringSliceVar(&permissions, "permission", nil, "read, volumes, isos, billing or admin; repeat it, or use commas")
 	cmd.Flags().StringVar(&expires, "expires", "", "a time (2030-01-31T00:00:00Z) or a span (720h); never, if left out")
-	cmd.Flags().StringSliceVar(&allow, "allow", nil, "an address or network it may be used from; repeat it, or use commas")
+	cmd.Flags().StringSliceVar(&o.AllowedAddresses, "allow", nil, "an address or network it may be used from; repeat it, or use commas")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the key alone")
 	must(cmd, "name", "permission")
-	return cmd
+	complete(cmd, "permission", fixed("read", "volumes", "isos", "billing", "admin"))
+	return offers(cmd, newKeyColumns.names())
 }
 
-// expiry reads --expires: a time, or a span from now. An empty one is never.
-func expiry(v string, now time.Time) (*time.Time, error) {
+// expiry reads --expires: a time, or a span from now. An empty one
+// is never, which is no time.
+func expiry(v string, now time.Time) (time.Time, error) {
 	if v == "" {
-		return nil, nil
+		return time.Time{}, nil
 	}
 	if t, err := time.Parse(time.RFC3339, v); err == nil {
-		return new(t.UTC()), nil
+		return t.UTC(), nil
 	}
 	if d, err := time.ParseDuration(v); err == nil && d > 0 {
-		return new(now.Add(d).UTC().Truncate(time.Second)), nil
+		return now.Add(d).UTC().Truncate(time.Second), nil
 	}
-	return nil, misuse("--expires is a time such as 2030-01-31T00:00:00Z or a span such as 720h, not %q.", v)
+	return time.Time{}, misuse("--expires is a time such as 2030-01-31T00:00:00Z or a span such as 720h, not %q.", v)
 }
 
 func (s *shell) keyRevoke() *cobra.Command {
-	return s.verb("revoke KEY", "Revoke an API key, by its id", exact("KEY"), func(cmd *cobra.Command, args []string) error {
+	cmd := s.verb("revoke KEY", "Revoke an API key, by its id", exact("KEY"), func(cmd *cobra.Command, args []string) error {
 		c, err := s.remote()
 		if err != nil {
 			return err
 		}
-		if _, _, err := read[struct{}](c.AdminRevokeKey(cmd.Context(), args[0])); err != nil {
+		if err := c.Admin.Key.Revoke(cmd.Context(), args[0]); err != nil {
 			return err
 		}
 		s.say("Key %s is revoked.", args[0])
 		return nil
 	})
+	cmd.Example = "  drivebay key revoke 0193a5c2-7d1e-7c44-9b1f-3f6f0c6b8a10"
+	cmd.ValidArgsFunction = completed(s.keyIDs)
+	return cmd
 }

@@ -1,7 +1,7 @@
 // Package cli is the command line: it reads arguments, calls the server's API
 // and prints. Data goes to standard output, everything else to standard error.
 //
-// The commands know the server by its contract only (package api).
+// The commands know the server by package client only.
 package cli
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/drivebay/drivebay/client"
 	"github.com/drivebay/drivebay/internal/config"
 )
 
@@ -40,8 +41,10 @@ type Work struct {
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, work Work) int {
 	s := &shell{
 		in: stdin, out: stdout, err: stderr, getenv: os.Getenv, now: time.Now, work: work,
-		http: http.DefaultTransport, poll: backoff{first: 50 * time.Millisecond, most: 2 * time.Second},
+		http: http.DefaultTransport, poll: 2 * time.Second,
+		retry: client.RetryPolicy{MaxTries: 5, First: 250 * time.Millisecond, Longest: 10 * time.Second},
 	}
+	s.findTerminals()
 	return s.main(ctx, args)
 }
 
@@ -53,19 +56,21 @@ type shell struct {
 	getenv   func(string) string
 	now      func() time.Time
 	http     http.RoundTripper
-	poll     backoff
+	poll     time.Duration
+	retry    client.RetryPolicy
 	work     Work
 
-	format string // --output
-	url    string // --url
-	ran    bool   // the command line was in order and its command has begun
-}
+	typed bool // standard input is a terminal
+	live  bool // standard error is a terminal that can redraw a line
+	width int  // of the terminal that standard output is, in columns; 0: it is none
 
-// The values of --output.
-const (
-	formatTable = "table"
-	formatJSON  = "json"
-)
+	format   string   // --output
+	chosen   []string // the columns in it
+	noHeader bool     // --no-header
+	url      string   // --url
+	context  string   // --context
+	ran      bool     // the command line was in order and its command has begun
+}
 
 func (s *shell) main(ctx context.Context, args []string) int {
 	root := s.root()
@@ -81,6 +86,7 @@ func (s *shell) main(ctx context.Context, args []string) int {
 		err = &failure{status: Usage, Reason: "usage", Message: sentence(err.Error()), hint: "See '" + cmd.CommandPath() + " --help'."}
 	}
 	f := asFailure(ctx, err)
+	f.doubt(cmd.Flags().Lookup("idempotency-key") != nil)
 	f.print(s.err, s.format)
 	return f.status
 }
@@ -91,10 +97,15 @@ func (s *shell) root() *cobra.Command {
 		Short: "A self-hosted control plane for VPS volumes and ISO images",
 		Long: `drivebay runs a control plane for VPS volumes and ISO images, and sets one up.
 
-Commands other than serve, migrate, export and import talk to a server:
+Commands other than serve, migrate, export and import talk to a server: the one that
+these name, or else the context in use (drivebay context --help):
   DRIVEBAY_URL           where it is (http://127.0.0.1:8080)
-  DRIVEBAY_API_KEY       the API key; it needs the permission admin
+  DRIVEBAY_API_KEY       the API key
   DRIVEBAY_API_KEY_FILE  a file that holds the key instead
+  DRIVEBAY_CONTEXT       the context to use
+
+The commands client, device, doctor, facility, key, node, price and quarantine set up an
+installation; most of them need a key with the permission admin.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, 5 conflict,
 6 the task failed, 8 still running at --timeout, 130 interrupted.`,
@@ -102,8 +113,9 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, 5 conflict
 		SilenceUsage:  true,
 	}
 	nounOnly(root)
-	root.AddCommand(s.serve(), s.migrate(), s.export(), s.load(), s.version(), s.facility(), s.node(), s.client(), s.key(), s.device(),
-		s.vps(), s.price(), s.doctor(), s.quarantine())
+	root.AddCommand(s.volume(), s.iso(), s.vps(), s.task(), s.service(), s.location(), s.contexts(),
+		s.serve(), s.migrate(), s.export(), s.load(), s.version(), s.facility(), s.node(), s.client(), s.key(), s.device(),
+		s.price(), s.charge(), s.doctor(), s.quarantine(), s.man())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	return root
@@ -115,8 +127,8 @@ func (s *shell) verb(use, short string, args cobra.PositionalArgs, do func(cmd *
 	return &cobra.Command{
 		Use: use, Short: short, Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if s.format != "" && s.format != formatTable && s.format != formatJSON {
-				return fmt.Errorf("--output is table or json, not %q", s.format)
+			if err := s.readFormat(cmd); err != nil {
+				return err
 			}
 			s.ran = true
 			return do(cmd, args)
@@ -126,20 +138,24 @@ func (s *shell) verb(use, short string, args cobra.PositionalArgs, do func(cmd *
 
 // noun groups commands that talk to the server.
 func (s *shell) noun(name, short string, verbs ...*cobra.Command) *cobra.Command {
+	cmd := s.group(name, short, verbs...)
+	s.urlFlag(cmd)
+	return cmd
+}
+
+// group is noun for commands that do not.
+func (s *shell) group(name, short string, verbs ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: name, Short: short}
 	nounOnly(cmd)
 	s.outputFlag(cmd)
-	s.urlFlag(cmd)
 	cmd.AddCommand(verbs...)
 	return cmd
 }
 
 func (s *shell) urlFlag(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVar(&s.url, "url", "", "the server (default $DRIVEBAY_URL, else "+defaultURL+")")
-}
-
-func (s *shell) outputFlag(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVarP(&s.format, "output", "o", formatTable, "table or json")
+	cmd.PersistentFlags().StringVar(&s.url, "url", "", "the server (default $DRIVEBAY_URL, else the context's, else "+defaultURL+")")
+	cmd.PersistentFlags().StringVar(&s.context, "context", "", "the context to use (default $DRIVEBAY_CONTEXT, else the current one)")
+	complete(cmd, "context", s.contextNames)
 }
 
 // nounOnly makes cmd refuse to be called without a verb, or with one it does
@@ -167,6 +183,16 @@ func exact(names ...string) cobra.PositionalArgs {
 		case len(args) < len(names):
 			return fmt.Errorf("%s needs %s", cmd.CommandPath(), strings.Join(names[len(args):], " and "))
 		case len(args) > len(names):
+			return fmt.Errorf("%s: %q is one argument too many", cmd.CommandPath(), args[len(names)])
+		}
+		return nil
+	}
+}
+
+// atMost is exact for arguments that may be left out.
+func atMost(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > len(names) {
 			return fmt.Errorf("%s: %q is one argument too many", cmd.CommandPath(), args[len(names)])
 		}
 		return nil

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/drivebay/drivebay/client"
 	"github.com/drivebay/drivebay/internal/config"
 )
 
@@ -95,7 +96,8 @@ func commandWith(ctx context.Context, url string, env map[string]string, work Wo
 	s := &shell{
 		in: strings.NewReader(stdin), out: &out, err: &errs, getenv: func(k string) string { return all[k] },
 		now:  func() time.Time { return time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC) },
-		http: http.DefaultTransport, poll: backoff{first: time.Millisecond, most: 2 * time.Millisecond}, work: work,
+		http: http.DefaultTransport, poll: time.Millisecond, work: work,
+		retry: client.RetryPolicy{MaxTries: 3, First: time.Millisecond, Longest: 2 * time.Millisecond},
 	}
 	status := s.main(ctx, args)
 	return result{status, out.String(), errs.String()}
@@ -153,7 +155,7 @@ func TestCommands(t *testing.T) {
 			asked:   []string{`PUT /api/v2/admin/facilities/TPA1 {"city":"Tampa","country":"US","title":"Tampa"}`},
 			out:     "CODE  TITLE    CITY   STATE    COUNTRY\nTPA1  Tampa 1  Tampa  Florida  US\n"},
 		{args: "client list", answers: map[string][]canned{"GET /api/v2/admin/clients": {{status: 200, body: "[" + clientJSON + "]"}}},
-			asked: []string{"GET /api/v2/admin/clients?after=0&limit=1000"},
+			asked: []string{"GET /api/v2/admin/clients?limit=1000"},
 			out:   "CLIENT  NAME              PARENT  CREATED\n7       Example [31m Ltd  -       2029-01-01T00:00:00Z\n"},
 		{args: "client create --name x --parent 3", answers: map[string][]canned{"POST /api/v2/admin/clients": {{status: 201, body: clientJSON}}},
 			asked: []string{`POST /api/v2/admin/clients {"name":"x","parentId":3}`},
@@ -175,9 +177,9 @@ func TestCommands(t *testing.T) {
 		{args: "key revoke k1", answers: map[string][]canned{"DELETE /api/v2/admin/keys/k1": {{status: 204}}},
 			asked: []string{"DELETE /api/v2/admin/keys/k1"}, err: "Key k1 is revoked."},
 		{args: "device list", answers: map[string][]canned{"GET /api/v2/admin/devices": {{status: 200, body: "[" + deviceJSON + "]"}}},
-			asked: []string{"GET /api/v2/admin/devices?after=0&limit=1000"},
-			out: "DEVICE  CLIENT  FACILITY  HOSTNAME  STATUS   VCPU  MEMORY MB  VOLUMES  CREATED\n" +
-				"1004    7       TPA1      web1      Running  2     2048       1/8      2029-01-01T00:00:00Z\n"},
+			asked: []string{"GET /api/v2/admin/devices?limit=1000"},
+			out: "DEVICE  CLIENT  FACILITY  HOSTNAME  STATUS   VCPU  MEMORY MB  VOLUMES\n" +
+				"1004    7       TPA1      web1      Running  2     2048       1/8\n"},
 		{args: "device create --client 7 --facility TPA1 --no-wait --max-volumes 0",
 			answers: map[string][]canned{"POST /api/v2/admin/devices": {{status: 201, body: taskJSON("Pending", "", "{}")}}},
 			asked:   []string{`POST /api/v2/admin/devices {"clientId":7,"facilityCode":"TPA1","maxVolumes":0}`}, out: "T1\n"},
@@ -270,7 +272,7 @@ func TestPages(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.out), &list); err != nil || len(list) != pageSize+2 || list[pageSize+1].ClientID != pageSize+2 {
 		t.Errorf("%d entries, %v, stderr %q", len(list), err, got.err)
 	}
-	want := []string{"GET /api/v2/admin/clients?after=0&limit=1000", "GET /api/v2/admin/clients?after=1000&limit=1000"}
+	want := []string{"GET /api/v2/admin/clients?limit=1000", "GET /api/v2/admin/clients?after=1000&limit=1000"}
 	if diff := cmp.Diff(want, r.requests()); diff != "" {
 		t.Error(diff)
 	}
@@ -299,8 +301,8 @@ func TestRefusals(t *testing.T) {
 		{"limit", fail(429, "rate_limited"), Refused, []string{"(rate_limited)"}},
 		{"internal", fail(500, "internal"), Failed, []string{"(internal)", "Request R1"}},
 		{"fields", []canned{{status: 400, body: `{"errors":{"name":"too long","b\u001b":"x"},"message":"Input payload validation failed"}`}}, Refused,
-			[]string{"Error: Input payload validation failed\n  b : x\n  name: too long\n"}},
-		{"HTML", []canned{{status: 502, body: "<html>", header: map[string]string{"Content-Type": "text/html"}}}, Failed, []string{"status 502"}},
+			[]string{"Error: Input payload validation failed\n  b: x\n  name: too long\n"}},
+		{"HTML", []canned{{status: 502, body: "<html>", header: map[string]string{"Content-Type": "text/html"}}}, Failed, []string{"502 Bad Gateway"}},
 		{"redirect", []canned{{status: 301, header: map[string]string{"Location": "http://elsewhere.example/"}}}, Failed, []string{"http://elsewhere.example/"}},
 		{"not JSON", []canned{{status: 200, body: "hello"}}, Failed, []string{"(bad_answer)"}},
 		{"other JSON", []canned{{status: 200, body: `{"a":1}`}}, Failed, []string{"(bad_answer)"}},
@@ -344,7 +346,7 @@ func TestUsage(t *testing.T) {
 		"facility list x":                       "one argument too many",
 		"facility set":                          "needs CODE",
 		"facility set TPA1":                     `"city", "country", "title" not set`,
-		"facility list -o xml":                  "--output is table or json",
+		"facility list -o xml":                  "--output is table, json, yaml or columns",
 		"facility list --bogus":                 "Unknown flag",
 		"facility list -o":                      "Flag needs an argument",
 		"client create":                         `"name" not set`,

@@ -35,7 +35,7 @@ func (s *shell) migrate() *cobra.Command {
 }
 
 func (s *shell) migrateStatus() *cobra.Command {
-	return s.verb("status", "Show whether the schema is up to date (exit status 1: it is not)", exact(), func(cmd *cobra.Command, _ []string) error {
+	cmd := s.verb("status", "Show whether the schema is up to date (exit status 1: it is not)", exact(), func(cmd *cobra.Command, _ []string) error {
 		cfg, err := s.settings(cmd)
 		if err != nil {
 			return err
@@ -55,10 +55,12 @@ func (s *shell) migrateStatus() *cobra.Command {
 		}
 		return nil
 	})
+	cmd.Example = "  drivebay migrate status --data-dir /var/lib/drivebay"
+	return offers(cmd, grid{heads: schemaHeads}.names())
 }
 
 func (s *shell) migrateUp() *cobra.Command {
-	return s.verb("up", "Bring the schema up to date", exact(), func(cmd *cobra.Command, _ []string) error {
+	cmd := s.verb("up", "Bring the schema up to date", exact(), func(cmd *cobra.Command, _ []string) error {
 		cfg, err := s.settings(cmd)
 		if err != nil {
 			return err
@@ -76,7 +78,11 @@ func (s *shell) migrateUp() *cobra.Command {
 		}
 		return s.showSchema(have, want)
 	})
+	cmd.Example = "  drivebay migrate up --data-dir /var/lib/drivebay"
+	return offers(cmd, grid{heads: schemaHeads}.names())
 }
+
+var schemaHeads = []string{"SCHEMA", "PROGRAM", "UP TO DATE"}
 
 func (s *shell) showSchema(have, want int64) error {
 	raw, err := json.Marshal(struct {
@@ -87,7 +93,7 @@ func (s *shell) showSchema(have, want int64) error {
 	if err != nil {
 		return err
 	}
-	return s.show(raw, []string{"SCHEMA", "PROGRAM", "UP TO DATE"}, [][]string{{number(have), number(want), yesNo(have == want)}})
+	return s.show(raw, grid{heads: schemaHeads, rows: [][]string{{number(have), number(want), yesNo(have == want)}}})
 }
 
 func (s *shell) export() *cobra.Command {

@@ -2,13 +2,12 @@ package cli
 
 import (
 	"context"
-	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/drivebay/drivebay/api"
+	"github.com/drivebay/drivebay/client"
 )
 
 // checkup is what the flags of `doctor` say.
@@ -37,16 +36,19 @@ with the other work on the device or volume; nothing is deleted. Exit status 1 m
 	f.BoolVar(&n.repair, "repair", false, "repair what is safe to repair")
 	f.StringVar(&n.facility, "facility", "", "only this facility")
 	f.DurationVar(&n.grace, "grace", 0, "how long a difference must have been seen (default: the server's setting)")
-	f.DurationVar(&n.timeout, "timeout", 30*time.Minute, "how long to wait for it")
-	return cmd
+	complete(cmd, "facility", s.facilityCodes)
+	timeoutFlag(cmd, &n.timeout, 30*time.Minute)
+	return offers(cmd, findingColumns.names())
 }
 
-var findingColumns = []string{"CLASS", "FACILITY", "OBJECT", "SINCE", "CONFIRMED", "WHAT", "WAY OUT"}
-
-func findingRow(f api.Finding) []string {
-	return []string{
-		string(f.Class), optText(f.FacilityCode), f.ObjectID, date(f.FirstSeen), strconv.FormatBool(f.Confirmed), f.Detail, f.Remedy,
-	}
+var findingColumns = columns[client.Finding]{
+	{head: "CLASS", cell: func(f client.Finding) string { return string(f.Class) }},
+	{head: "FACILITY", cell: func(f client.Finding) string { return optText(f.FacilityCode) }},
+	{head: "OBJECT", cell: func(f client.Finding) string { return f.ObjectID }},
+	{head: "SINCE", cell: func(f client.Finding) string { return date(f.FirstSeen) }},
+	{head: "CONFIRMED", cell: func(f client.Finding) string { return strconv.FormatBool(f.Confirmed) }},
+	{head: "WHAT", flex: true, cell: func(f client.Finding) string { return f.Detail }},
+	{head: "WAY OUT", flex: true, cell: func(f client.Finding) string { return f.Remedy }},
 }
 
 // examine asks for a look, waits for it, and prints what is open then.
@@ -55,26 +57,26 @@ func (s *shell) examine(ctx context.Context, n *checkup) error {
 	if err != nil {
 		return err
 	}
-	q := api.ReconcileRequest{Repair: n.repair, FacilityCode: given(n.facility)}
+	q := client.Reconcile{Repair: n.repair, FacilityCode: n.facility}
 	if n.graceSet {
 		seconds := int((n.grace + time.Second - 1) / time.Second)
 		q.GraceSeconds = &seconds
 	}
-	t, _, err := read[api.Task](c.AdminReconcile(ctx, q))
+	t, raw, err := whole(func(body client.CallOption) (client.Task, error) { return c.Admin.Doctor.Reconcile(ctx, q, body) })
 	if err != nil {
 		return err
 	}
-	if t, err = s.wait(ctx, c, t, n.timeout); err != nil {
+	if t, _, err = s.await(ctx, c, t, raw, n.timeout); err != nil {
 		return err
 	}
-	list, raw, err := pages(func(after int64, limit int) (*http.Response, error) {
-		return c.AdminListFindings(ctx, &api.AdminListFindingsParams{FacilityCode: given(n.facility), After: &after, Limit: &limit})
-	}, func(f api.Finding) int64 { return f.FindingID })
+	list, raw, err := pages(func(p client.Page, body client.CallOption) ([]client.Finding, error) {
+		return c.Admin.Doctor.Findings(ctx, client.FindingListOptions{FacilityCode: n.facility}, p, body)
+	}, func(f client.Finding) int64 { return f.FindingID })
 	if err != nil {
 		return err
 	}
-	if len(list) > 0 || s.format == formatJSON {
-		if err := s.show(raw, findingColumns, table(list, findingRow)); err != nil {
+	if len(list) > 0 || s.structured() {
+		if err := findingColumns.list(s, raw, list...); err != nil {
 			return err
 		}
 	}
@@ -89,56 +91,55 @@ func (s *shell) quarantine() *cobra.Command {
 	return s.noun("quarantine", "Disks and images on the storage that belong to nothing", s.quarantineList(), s.quarantineDelete())
 }
 
-var quarantineColumns = []string{"ID", "FACILITY", "KIND", "OBJECT", "BYTES", "SEEN", "QUARANTINED", "DELETABLE"}
-
-func quarantineRow(q api.Quarantined) []string {
-	return []string{
-		number(q.QuarantineID), q.FacilityCode, string(q.Kind), q.ObjectID, number(q.SizeBytes),
-		date(q.FirstSeen), date(q.QuarantinedAt), date(q.DeletableAt),
-	}
+var quarantineColumns = columns[client.Quarantined]{
+	{head: "ID", cell: func(q client.Quarantined) string { return number(q.QuarantineID) }},
+	{head: "FACILITY", cell: func(q client.Quarantined) string { return q.FacilityCode }},
+	{head: "KIND", cell: func(q client.Quarantined) string { return string(q.Kind) }},
+	{head: "OBJECT", flex: true, cell: func(q client.Quarantined) string { return q.ObjectID }},
+	{head: "BYTES", cell: func(q client.Quarantined) string { return number(q.SizeBytes) }},
+	{head: "SEEN", cell: func(q client.Quarantined) string { return date(q.FirstSeen) }},
+	{head: "QUARANTINED", cell: func(q client.Quarantined) string { return date(q.QuarantinedAt) }},
+	{head: "DELETABLE", cell: func(q client.Quarantined) string { return date(q.DeletableAt) }},
 }
 
 func (s *shell) quarantineList() *cobra.Command {
 	var facility string
-	cmd := s.verb("list", "List what is in quarantine", exact(), func(cmd *cobra.Command, _ []string) error {
-		c, err := s.remote()
-		if err != nil {
-			return err
-		}
-		list, raw, err := pages(func(after int64, limit int) (*http.Response, error) {
-			return c.AdminListQuarantine(cmd.Context(), &api.AdminListQuarantineParams{FacilityCode: given(facility), After: &after, Limit: &limit})
-		}, func(q api.Quarantined) int64 { return q.QuarantineID })
-		if err != nil {
-			return err
-		}
-		return s.show(raw, quarantineColumns, table(list, quarantineRow))
+	cmd := quarantineColumns.lists(s, "list", "List what is in quarantine", exact(), func(ctx context.Context, c *client.Client, _ []string) ([]client.Quarantined, []byte, error) {
+		return pages(func(p client.Page, body client.CallOption) ([]client.Quarantined, error) {
+			return c.Admin.Quarantine.List(ctx, facility, p, body)
+		}, func(q client.Quarantined) int64 { return q.QuarantineID })
 	})
+	cmd.Example = "  drivebay quarantine list --facility TPA1"
 	cmd.Flags().StringVar(&facility, "facility", "", "only this facility's")
+	complete(cmd, "facility", s.facilityCodes)
 	return cmd
 }
 
 func (s *shell) quarantineDelete() *cobra.Command {
 	var timeout time.Duration
 	cmd := s.verb("delete ID", "Delete a disk or image from quarantine, for good", exact("ID"), func(cmd *cobra.Command, args []string) error {
-		id, err := strconv.ParseInt(args[0], 10, 64)
-		if err != nil || id < 1 {
-			return misuse("An id in quarantine is a number, not %q.", args[0])
+		id, err := idArg("what is in quarantine", args[0])
+		if err != nil {
+			return err
 		}
 		c, err := s.remote()
 		if err != nil {
 			return err
 		}
-		t, _, err := read[api.Task](c.AdminDeleteQuarantine(cmd.Context(), id))
+		t, raw, err := whole(func(body client.CallOption) (client.Task, error) {
+			return c.Admin.Quarantine.Delete(cmd.Context(), id, body)
+		})
 		if err != nil {
 			return err
 		}
-		if _, err := s.wait(cmd.Context(), c, t, timeout); err != nil {
+		if _, _, err := s.await(cmd.Context(), c, t, raw, timeout); err != nil {
 			return err
 		}
 		s.say("Deleted %d from quarantine.", id)
 		return nil
 	})
 	cmd.Long = "Delete a disk or image from quarantine, for good. It is refused before the retention time is over."
-	cmd.Flags().DurationVar(&timeout, "timeout", 15*time.Minute, "how long to wait for it")
+	cmd.Example = "  drivebay quarantine delete 12"
+	timeoutFlag(cmd, &timeout, 15*time.Minute)
 	return cmd
 }

@@ -33,21 +33,21 @@ func TestDoctor(t *testing.T) {
 		err     string // part of it
 	}{
 		{args: "doctor", answers: lists("[]"), status: Done, err: "findings: 1, repairs: 0\n",
-			asked: []string{`POST /api/v2/admin/reconcile {"repair":false}`, "GET /api/v2/network/status/T1", "GET /api/v2/admin/findings?after=0&limit=1000"}},
+			asked: []string{`POST /api/v2/admin/reconcile {"repair":false}`, "GET /api/v2/network/status/T1?wait=1s", "GET /api/v2/admin/findings?limit=1000"}},
 		{args: "doctor --repair --facility TPA1 --grace 1500ms", answers: lists("[" + findingJSON + "]"), status: Failed,
 			err: "Error: 1 findings remain. (findings_remain)",
-			asked: []string{`POST /api/v2/admin/reconcile {"facilityCode":"TPA1","graceSeconds":2,"repair":true}`, "GET /api/v2/network/status/T1",
-				"GET /api/v2/admin/findings?facilityCode=TPA1&after=0&limit=1000"},
+			asked: []string{`POST /api/v2/admin/reconcile {"facilityCode":"TPA1","graceSeconds":2,"repair":true}`, "GET /api/v2/network/status/T1?wait=1s",
+				"GET /api/v2/admin/findings?facilityCode=TPA1&limit=1000"},
 			out: "CLASS        FACILITY  OBJECT  SINCE                 CONFIRMED  WHAT     WAY OUT\n" +
 				"orphan_disk  TPA1      stray   2029-01-01T00:00:00Z  true       A disk.  Look.\n"},
 		{args: "doctor --grace 0s", answers: map[string][]canned{"POST /api/v2/admin/reconcile": {{status: 201, body: taskJSON("Failed", "", `{"error":"no","errorCode":"cancelled"}`)}}},
 			status: TaskFailed, err: "(cancelled)", asked: []string{`POST /api/v2/admin/reconcile {"graceSeconds":0,"repair":false}`}},
 		{args: "quarantine list", answers: map[string][]canned{"GET /api/v2/admin/quarantine": {{status: 200, body: "[" + heldJSON + "]"}}},
-			asked: []string{"GET /api/v2/admin/quarantine?after=0&limit=1000"},
+			asked: []string{"GET /api/v2/admin/quarantine?limit=1000"},
 			out: "ID  FACILITY  KIND  OBJECT  BYTES  SEEN                  QUARANTINED           DELETABLE\n" +
 				"3   TPA1      disk  stray   5      2029-01-01T00:00:00Z  2029-01-02T00:00:00Z  2029-01-09T00:00:00Z\n"},
 		{args: "quarantine delete 3", answers: map[string][]canned{"DELETE /api/v2/admin/quarantine/3": accepted, "GET /api/v2/network/status/T1": done},
-			asked: []string{"DELETE /api/v2/admin/quarantine/3", "GET /api/v2/network/status/T1"}, err: "Deleted 3 from quarantine."},
+			asked: []string{"DELETE /api/v2/admin/quarantine/3", "GET /api/v2/network/status/T1?wait=1s"}, err: "Deleted 3 from quarantine."},
 		{args: "quarantine delete 3", answers: map[string][]canned{"DELETE /api/v2/admin/quarantine/3": {{status: 409, body: `{"code":409,"message":"Wait.","description":"Wait.","reason":"quarantine_retained","requestId":"R"}`}}},
 			asked: []string{"DELETE /api/v2/admin/quarantine/3"}, status: Conflict, err: "Wait. (quarantine_retained)"},
 		{args: "quarantine delete x", status: Usage, err: "is a number"},

@@ -1,41 +1,39 @@
 package cli
 
 import (
+	"context"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/drivebay/drivebay/api"
+	"github.com/drivebay/drivebay/client"
 )
 
 func (s *shell) node() *cobra.Command {
 	return s.noun("node", "The servers of this installation", s.nodeList())
 }
 
-func (s *shell) nodeList() *cobra.Command {
-	return s.verb("list", "List the servers and what each is doing", exact(), func(cmd *cobra.Command, _ []string) error {
-		c, err := s.remote()
-		if err != nil {
-			return err
+var nodeColumns = columns[client.Node]{
+	{head: "NAME", cell: func(n client.Node) string { return n.Name }},
+	{head: "ROLE", cell: func(n client.Node) string { return string(n.Role) }},
+	{head: "FACILITIES", flex: true, cell: func(n client.Node) string {
+		if len(n.Facilities) == 0 {
+			return "all"
 		}
-		list, raw, err := read[[]api.Node](c.AdminListNodes(cmd.Context()))
-		if err != nil {
-			return err
-		}
-		return s.show(raw, []string{"NAME", "ROLE", "FACILITIES", "ALIVE", "TASKS", "VERSION", "SEEN"}, table(list, func(n api.Node) []string {
-			facilities := strings.Join(n.Facilities, ",")
-			if facilities == "" {
-				facilities = "all"
-			}
-			return []string{n.Name, string(n.Role), facilities, yesNo(n.Alive), number(n.Tasks), n.Version, n.SeenAt.Format(time.RFC3339)}
-		}))
-	})
+		return strings.Join(n.Facilities, ",")
+	}},
+	{head: "ALIVE", cell: func(n client.Node) string { return yesNo(n.Alive) }},
+	{head: "TASKS", cell: func(n client.Node) string { return number(n.Tasks) }},
+	{head: "VERSION", flex: true, cell: func(n client.Node) string { return n.Version }},
+	{head: "SEEN", cell: func(n client.Node) string { return date(n.SeenAt) }},
+	{head: "URL", more: true, cell: func(n client.Node) string { return optText(n.URL) }},
+	{head: "STARTED", more: true, cell: func(n client.Node) string { return date(n.StartedAt) }},
 }
 
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
+func (s *shell) nodeList() *cobra.Command {
+	cmd := nodeColumns.lists(s, "list", "List the servers and what each is doing", exact(), func(ctx context.Context, c *client.Client, _ []string) ([]client.Node, []byte, error) {
+		return whole(func(body client.CallOption) ([]client.Node, error) { return c.Admin.Node.List(ctx, body) })
+	})
+	cmd.Example = "  drivebay node list"
+	return cmd
 }

@@ -75,12 +75,12 @@ func Version() string { return readBuild().Version }
 func (s *shell) version() *cobra.Command {
 	cmd := s.verb("version", "Show the version of this program", exact(), func(*cobra.Command, []string) error {
 		b := readBuild()
-		if s.format == formatJSON {
+		if s.structured() {
 			raw, err := json.Marshal(b)
 			if err != nil {
 				return err
 			}
-			return s.show(raw, nil, nil)
+			return s.show(raw, grid{})
 		}
 		commit := b.Commit
 		if commit != "" {
@@ -88,6 +88,7 @@ func (s *shell) version() *cobra.Command {
 		}
 		return s.line(fmt.Sprintf("drivebay %s (%s%s, %s)", b.Version, commit, b.Go, b.Platform))
 	})
+	cmd.Example = "  drivebay version -o json"
 	s.outputFlag(cmd)
 	return cmd
 }

@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Reference returns docs/reference/cli.md.
+func Reference() string {
+	s := &shell{getenv: func(string) string { return "" }}
+	root := s.root()
+	var b strings.Builder
+	b.WriteString(`# Commands
+
+<!-- Made from internal/cli by make generate. Do not edit. -->
+
+How the command line is used: [the guide](../guide/cli.md). The settings of ` + "`serve`, `migrate`, `export` and `import`" + ` are
+in [config.md](config.md).
+
+## Exit status
+
+| status | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | failed; any status that is not listed here too |
+| 2 | wrong usage; nothing was changed |
+| 3 | not found |
+| 4 | refused: wrong input, no permission, or over a limit |
+| 5 | conflict with the present state |
+| 6 | the task failed |
+| 8 | the task was still running at ` + "`--timeout`" + `; it goes on |
+| 130 | interrupted; a task that was accepted goes on |
+
+`)
+	for _, cmd := range root.Commands() {
+		describe(&b, cmd, 2)
+	}
+	return b.String()
+}
+
+// describe writes what there is to say of a command and those below it.
+func describe(b *strings.Builder, cmd *cobra.Command, depth int) {
+	if !cmd.IsAvailableCommand() || cmd.Name() == "help" || depth > 3 {
+		return
+	}
+	fmt.Fprintf(b, "%s %s\n\n%s.\n\n", strings.Repeat("#", depth), cmd.CommandPath(), cmd.Short)
+	if cmd.Long != "" && cmd.Name() != "completion" && cmd.Parent().Name() != "completion" {
+		b.WriteString(cmd.Long + "\n\n")
+	}
+	if cmd.HasSubCommands() && depth == 2 {
+		flagTable(b, cmd.PersistentFlags(), "Flags of all its commands:")
+		for _, c := range cmd.Commands() {
+			describe(b, c, depth+1)
+		}
+		return
+	}
+	b.WriteString("    " + cmd.UseLine() + "\n\n")
+	if cmd.Annotations[columnsNote] != "" {
+		fmt.Fprintf(b, "Columns: %s.\n\n", strings.ReplaceAll(cmd.Annotations[columnsNote], ",", ", "))
+	}
+	own := cmd.LocalNonPersistentFlags()
+	if cmd.Name() == "serve" || cmd.Name() == "export" || cmd.Name() == "import" && depth == 2 {
+		own = pflag.NewFlagSet("", pflag.ContinueOnError) // config.md has them
+	}
+	flagTable(b, own, "")
+	if cmd.Example != "" {
+		b.WriteString("Example:\n\n```sh\n" + strings.ReplaceAll(strings.TrimPrefix(cmd.Example, "  "), "\n  ", "\n") + "\n```\n\n")
+	}
+}
+
+func flagTable(b *strings.Builder, flags *pflag.FlagSet, title string) {
+	var rows strings.Builder
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden || f.Name == "help" {
+			return
+		}
+		kind, usage := pflag.UnquoteUsage(f)
+		name := "--" + f.Name
+		if f.Shorthand != "" {
+			name = "-" + f.Shorthand + ", " + name
+		}
+		if f.DefValue != "" && f.DefValue != "0" && f.DefValue != "false" && f.DefValue != "[]" && f.DefValue != "0s" {
+			usage += " (default `" + f.DefValue + "`)"
+		}
+		if _, must := f.Annotations[cobra.BashCompOneRequiredFlag]; must {
+			usage += "; required"
+		}
+		fmt.Fprintf(&rows, "| `%s` | %s |\n", strings.TrimSpace(name+" "+kind), strings.ReplaceAll(usage, "|", "\\|"))
+	})
+	if rows.Len() == 0 {
+		return
+	}
+	if title != "" {
+		b.WriteString(title + "\n\n")
+	}
+	b.WriteString("| flag | meaning |\n| --- | --- |\n" + rows.String() + "\n")
+}
