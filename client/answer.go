@@ -75,16 +75,9 @@ func identified(value any) bool {
 func (c *Client) badAnswer(r *request, a answer, why string) *Error {
 	e := &Error{Op: r.name(), Status: a.status, Reason: ReasonBadAnswer, Message: c.scrub(why) + c.quote(a.body), RetryAfter: retryAfter(a.header, a.status, time.Now())}
 	if a.ok() || a.status >= 500 {
-		e.doubt(r)
+		e.doubt(c, r)
 	}
 	return e
-}
-
-// doubt marks e as not telling whether a change was made.
-func (e *Error) doubt(r *request) {
-	if r.method != http.MethodGet {
-		e.Uncertain, e.IdempotencyKey = true, r.key
-	}
 }
 
 // quote is the beginning of a strange body, as the end of a sentence.
@@ -93,8 +86,11 @@ func (c *Client) quote(body []byte) string {
 	if runes := []rune(text); len(runes) > maxQuote {
 		text = string(runes[:maxQuote]) + "..."
 	}
-	if text == "" {
+	switch {
+	case len(body) == 0:
 		return "; it is empty"
+	case text == "":
+		return ""
 	}
 	return fmt.Sprintf("; it begins %q", text)
 }
@@ -133,7 +129,7 @@ func (c *Client) refusal(r *request, a answer) *Error {
 		}
 	}
 	if a.status == http.StatusInternalServerError || a.status == http.StatusGatewayTimeout || a.status == http.StatusBadGateway {
-		e.doubt(r)
+		e.doubt(c, r)
 	}
 	return e
 }

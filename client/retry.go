@@ -2,13 +2,10 @@ package client
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"net/url"
 	"time"
 )
@@ -62,19 +59,18 @@ func (p RetryPolicy) first() time.Duration {
 
 // send tries r until it succeeds, fails for good, or the policy or ctx ends it.
 func (c *Client) send(ctx context.Context, r *request) (answer, error) {
-	var doubt *Error // the last try that may have made the change
+	var last *Error // of the try before
+	doubt := false  // a try may have made the change
 	for tries := 1; ; tries++ {
 		start := time.Now()
-		a, failure := c.try(ctx, r)
+		a, failure := c.again(ctx, r, last)
 		c.note(ctx, r, a, failure, tries, time.Since(start))
 		if failure == nil {
 			return a, nil
 		}
 		failure.Tries = tries
-		if failure.Uncertain {
-			doubt = failure
-		} else if doubt != nil && !failure.settles() {
-			failure.doubt(r)
+		if doubt = failure.Uncertain || doubt && !failure.settles(); doubt {
+			failure.doubt(c, r)
 		}
 		if ctx.Err() != nil {
 			return a, interrupted(ctx, r.name(), failure)
@@ -90,14 +86,8 @@ func (c *Client) send(ctx context.Context, r *request) (answer, error) {
 		if sleep(ctx, d) != nil {
 			return a, interrupted(ctx, r.name(), failure)
 		}
+		last = failure
 	}
-}
-
-// settles reports whether e is an answer that a change made by an earlier try of
-// the same call would not have got: a repeat is answered as the first was.
-func (e *Error) settles() bool {
-	kind := kindOf(e.Status)
-	return kind == ErrInvalid || kind == ErrNotFound || kind == ErrConflict && e.Reason != "idempotency_secret_withheld"
 }
 
 func (c *Client) note(ctx context.Context, r *request, a answer, failure *Error, tries int, took time.Duration) {
@@ -150,7 +140,7 @@ func (c *Client) unreachable(r *request, err error) *Error {
 	}
 	e := &Error{Op: r.name(), Reason: ReasonUnreachable, Message: c.scrub(text), cause: err}
 	if !neverLeft(err) {
-		e.doubt(r)
+		e.doubt(c, r)
 	}
 	return e
 }
@@ -167,30 +157,6 @@ func interrupted(ctx context.Context, op string, failure *Error) *Error {
 		e.Message += "; before that, " + failure.Message
 	}
 	return e
-}
-
-// mayRepeat reports whether to send r again can help and is safe. Without a key
-// a change is sent again only if the last try was not sent at all.
-func (c *Client) mayRepeat(r *request, e *Error) bool {
-	safe := r.method == http.MethodGet || r.key != ""
-	if e.cause != nil && e.Status == 0 {
-		return !hopeless(e.cause) && (safe || neverLeft(e.cause))
-	}
-	return safe && (kindOf(e.Status) == ErrUnavailable || e.Status == http.StatusTooManyRequests)
-}
-
-// neverLeft reports whether err came up before there was a connection.
-func neverLeft(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") || hopeless(err)
-}
-
-// hopeless reports whether err stays however often it is tried: a certificate
-// that is wrong, or a server that speaks something else.
-func hopeless(err error) bool {
-	var cert *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	return errors.As(err, &cert) || errors.As(err, &record)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -96,11 +96,11 @@ func TestWhatIsTriedAgain(t *testing.T) {
 					{"create without a key", create, tt.unkeyed, []client.Option{client.WithoutIdempotencyKeys()}, tt.uncertain},
 				} {
 					tries, keys := 0, map[string]bool{}
-					c := newClient(t, func(r *http.Request) (*http.Response, error) {
+					c := newClient(t, keeper(func(r *http.Request) (*http.Response, error) {
 						tries++
-						keys[r.Header.Get("Idempotency-Key")] = true
+						keys[keyOf(r)] = true
 						return tt.f(r)
-					}, append(call.opts, policy)...)
+					}), append(call.opts, policy)...)
 					err := call.do(t.Context(), c)
 					var e *client.Error
 					if !errors.As(err, &e) || tt.kind != nil && !errors.Is(err, tt.kind) {
@@ -143,12 +143,12 @@ func TestDoubtStays(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			tries := 0
-			c := newClient(t, func(*http.Request) (*http.Response, error) {
+			c := newClient(t, keeper(func(*http.Request) (*http.Response, error) {
 				if tries++; tries == 1 {
 					return nil, errReset
 				}
 				return tt.last()
-			}, client.WithRetry(client.RetryPolicy{MaxTries: 3, First: time.Second, Longest: time.Minute}))
+			}), client.WithRetry(client.RetryPolicy{MaxTries: 3, First: time.Second, Longest: time.Minute}))
 			var e *client.Error
 			if err := create(t.Context(), c); !errors.As(err, &e) || e.Uncertain != tt.uncertain || (e.IdempotencyKey != "") != tt.uncertain {
 				t.Errorf("got %v, want uncertain %v", err, tt.uncertain)
@@ -312,8 +312,8 @@ func TestComesBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start, keys := time.Now(), map[string]bool{}
-		c := newClient(t, func(r *http.Request) (*http.Response, error) {
-			keys[r.Header.Get("Idempotency-Key")] = true
+		c := newClient(t, keeper(func(r *http.Request) (*http.Response, error) {
+			keys[keyOf(r)] = true
 			if string(readAll(t, r.Body)) != `{"deviceId":1001,"size":50}` {
 				t.Error("a try had another body")
 			}
@@ -326,7 +326,7 @@ func TestComesBack(t *testing.T) {
 				return reply(503, errorJSON(503, "not_ready")), nil
 			}
 			return reply(201, taskJSON, "Idempotent-Replayed", "true"), nil
-		})
+		}))
 		task, err := c.Volume.Create(t.Context(), client.VolumeCreate{DeviceID: 1001, SizeGiB: 50}, client.WithIdempotencyKey("mine"))
 		if err != nil || task.VolumeID() != "v-1" || len(keys) != 1 || !keys["mine"] {
 			t.Errorf("got %v, %v with the keys %v", task, err, keys)
