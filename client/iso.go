@@ -32,6 +32,10 @@ type ISO struct {
 	CreatedAt time.Time `json:"createdAt"`
 	// TaskID is the task that imports it; "" where the server does not say.
 	TaskID string `json:"taskId"`
+	// UploadURL is the path on the server that takes its bytes, "" unless its
+	// upload goes on; UploadOffset is how many of them are stored for good.
+	UploadURL    string `json:"uploadUrl"`
+	UploadOffset int64  `json:"uploadOffset"`
 	// SHA256 and Label are "" until they are known.
 	SHA256 string `json:"sha256"`
 	Label  string `json:"label"`

@@ -69,9 +69,9 @@ var keyColumns = columns[client.Key]{
 	{head: "CLIENT", cell: func(k client.Key) string { return optNumber(k.ClientID) }},
 	{head: "NAME", flex: true, cell: func(k client.Key) string { return k.Name }},
 	{head: "PERMISSIONS", flex: true, cell: func(k client.Key) string { return words(k.Permissions) }},
-	{head: "FROM", cell: func(k client.Key) string { return words(k.AllowedAddresses) }},
+	{head: "FROM", more: true, cell: func(k client.Key) string { return words(k.AllowedAddresses) }},
 	{head: "EXPIRES", cell: func(k client.Key) string { return optDate(k.ExpiresAt) }},
-	{head: "LAST USED", cell: func(k client.Key) string { return optDate(k.LastUsedAt) }},
+	{head: "LAST USED", more: true, cell: func(k client.Key) string { return optDate(k.LastUsedAt) }},
 	{head: "REVOKED", cell: func(k client.Key) string { return optDate(k.RevokedAt) }},
 	{head: "CREATED", more: true, cell: func(k client.Key) string { return date(k.CreatedAt) }},
 }

@@ -164,8 +164,8 @@ func TestCommands(t *testing.T) {
 			asked: []string{`POST /api/v2/admin/clients {"name":"x"}`}, out: "7\n"},
 		{args: "key list --client 7", answers: map[string][]canned{"GET /api/v2/admin/keys": {{status: 200, body: "[" + keyJSON + "]"}}},
 			asked: []string{"GET /api/v2/admin/keys?clientId=7&limit=1000"},
-			out: "KEY  BEGINS  CLIENT  NAME  PERMISSIONS   FROM  EXPIRES  LAST USED  REVOKED\n" +
-				"k1   dbk_ab  7       ci    read,volumes  -     -        -          -\n"},
+			out: "KEY  BEGINS  CLIENT  NAME  PERMISSIONS   EXPIRES  REVOKED\n" +
+				"k1   dbk_ab  7       ci    read,volumes  -        -\n"},
 		{args: "key create --client 7 --name ci --permission read,volumes --expires 720h --allow 192.0.2.7",
 			answers: map[string][]canned{"POST /api/v2/admin/keys": {{status: 201, body: newKeyJSON}}},
 			asked:   []string{`POST /api/v2/admin/keys {"allowedAddresses":["192.0.2.7"],"clientId":7,"expiresAt":"2030-01-31T00:00:00Z","name":"ci","permissions":["read","volumes"]}`},

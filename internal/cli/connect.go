@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -132,42 +130,16 @@ func readKey(r io.Reader) (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
-// change makes a call that changes something, and returns what was answered and
-// how it was written. A try whose answer was lost is repeated only where the
-// server is known to tell a repeat by its Idempotency-Key: any other would do
-// the change twice. key is the key to send; "" for a random one.
-func change[T any](ctx context.Context, c *client.Client, key string, call func(opts ...client.CallOption) (T, error)) (T, []byte, error) {
-	if key == "" {
-		key = rand.Text()
-	}
+// change makes a call that changes something, under key if it is not "", and
+// returns what was answered and how it was written.
+func change[T any](key string, call func(opts ...client.CallOption) (T, error)) (T, []byte, error) {
 	var raw []byte
-	v, err := call(client.WithIdempotencyKey(key), client.WithBody(&raw), client.WithoutRetries())
-	var e *client.Error
-	if err == nil || !errors.As(err, &e) || ctx.Err() != nil || !mayPass(e) || !tellsRepeats(ctx, c) {
-		return v, raw, err
+	opts := []client.CallOption{client.WithBody(&raw)}
+	if key != "" {
+		opts = append(opts, client.WithIdempotencyKey(key))
 	}
-	v, err = call(client.WithIdempotencyKey(key), client.WithBody(&raw))
+	v, err := call(opts...)
 	return v, raw, err
-}
-
-// mayPass reports whether a failure may not be there for the next try.
-func mayPass(e *client.Error) bool {
-	return errors.Is(e, client.ErrUnavailable) || errors.Is(e, client.ErrRateLimited)
-}
-
-// tellsRepeats reports whether the server knows the header Idempotency-Key. Any
-// drivebay does; it is known by an answer that no other server gives.
-func tellsRepeats(ctx context.Context, c *client.Client) bool {
-	_, err := c.Quota.Get(ctx, 0)
-	var e *client.Error
-	if !errors.As(err, &e) {
-		return err == nil
-	}
-	switch e.Reason {
-	case "", client.ReasonUnreachable, client.ReasonBadAnswer, client.ReasonBadCall, client.ReasonInterrupted:
-		return false
-	}
-	return true
 }
 
 // pageSize is how many entries one call of a list asks for.

@@ -142,13 +142,14 @@ func (o *order) limit(most string) error {
 // out: it names neither device nor size. One that knows the parameter complains
 // about it too.
 func quotes(ctx context.Context, c *client.Client) (bool, error) {
-	err := c.Do(ctx, "POST", []string{"vps", "volume"}, struct{}{}, nil, client.WithQuery("dryRun", "unknown"))
+	err := c.Do(ctx, "POST", []string{"vps", "volume"}, struct{}{}, nil, client.WithQuery("dryRun", "unknown"), client.WithoutRetries())
 	var e *client.Error
 	switch {
 	case err == nil || !errors.As(err, &e):
 		return false, err
-	case errors.Is(err, client.ErrForbidden) || e.Status == 0 || mayPass(e):
-		return false, err // as the order would be
+	case errors.Is(err, client.ErrForbidden), errors.Is(err, client.ErrUnavailable), errors.Is(err, client.ErrRateLimited), e.Status == 0:
+		e.Uncertain = false // nobody can have carried it out
+		return false, err   // as the order would have failed
 	}
 	_, knows := e.Fields["dryRun"]
 	return knows && e.Status == 400, nil
@@ -176,7 +177,7 @@ func ask(ctx context.Context, c *client.Client, o *order) (quote, []byte, error)
 
 // place makes the order.
 func (o *order) place(ctx context.Context, c *client.Client, key string) (client.Task, []byte, error) {
-	return change(ctx, c, key, func(opts ...client.CallOption) (t client.Task, err error) {
+	return change(key, func(opts ...client.CallOption) (t client.Task, err error) {
 		err = c.Do(ctx, o.method, o.path, o.body, &t, append(opts, o.query...)...)
 		if err == nil && t.ID == "" {
 			err = failed(Failed, "bad_answer", "The server's answer is not what the API promises: it names no task.")

@@ -78,11 +78,7 @@ func (s *shell) createDevice(ctx context.Context, n *newDevice) error {
 	if err != nil {
 		return err
 	}
-	t, raw, err := whole(func(body client.CallOption) (client.Task, error) {
-		opts := []client.CallOption{body}
-		if n.key != "" {
-			opts = append(opts, client.WithIdempotencyKey(n.key))
-		}
+	t, raw, err := change(n.key, func(opts ...client.CallOption) (client.Task, error) {
 		return c.Admin.Device.Create(ctx, n.DeviceCreate, opts...)
 	})
 	if err != nil {

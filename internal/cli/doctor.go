@@ -47,8 +47,8 @@ var findingColumns = columns[client.Finding]{
 	{head: "OBJECT", cell: func(f client.Finding) string { return f.ObjectID }},
 	{head: "SINCE", cell: func(f client.Finding) string { return date(f.FirstSeen) }},
 	{head: "CONFIRMED", cell: func(f client.Finding) string { return strconv.FormatBool(f.Confirmed) }},
-	{head: "WHAT", flex: true, cell: func(f client.Finding) string { return f.Detail }},
-	{head: "WAY OUT", flex: true, cell: func(f client.Finding) string { return f.Remedy }},
+	{head: "WHAT", cell: func(f client.Finding) string { return f.Detail }},
+	{head: "WAY OUT", cell: func(f client.Finding) string { return f.Remedy }},
 }
 
 // examine asks for a look, waits for it, and prints what is open then.
@@ -97,8 +97,8 @@ var quarantineColumns = columns[client.Quarantined]{
 	{head: "KIND", cell: func(q client.Quarantined) string { return string(q.Kind) }},
 	{head: "OBJECT", flex: true, cell: func(q client.Quarantined) string { return q.ObjectID }},
 	{head: "BYTES", cell: func(q client.Quarantined) string { return number(q.SizeBytes) }},
-	{head: "SEEN", cell: func(q client.Quarantined) string { return date(q.FirstSeen) }},
-	{head: "QUARANTINED", cell: func(q client.Quarantined) string { return date(q.QuarantinedAt) }},
+	{head: "SEEN", more: true, cell: func(q client.Quarantined) string { return date(q.FirstSeen) }},
+	{head: "QUARANTINED", more: true, cell: func(q client.Quarantined) string { return date(q.QuarantinedAt) }},
 	{head: "DELETABLE", cell: func(q client.Quarantined) string { return date(q.DeletableAt) }},
 }
 

@@ -44,8 +44,8 @@ func TestDoctor(t *testing.T) {
 			status: TaskFailed, err: "(cancelled)", asked: []string{`POST /api/v2/admin/reconcile {"graceSeconds":0,"repair":false}`}},
 		{args: "quarantine list", answers: map[string][]canned{"GET /api/v2/admin/quarantine": {{status: 200, body: "[" + heldJSON + "]"}}},
 			asked: []string{"GET /api/v2/admin/quarantine?limit=1000"},
-			out: "ID  FACILITY  KIND  OBJECT  BYTES  SEEN                  QUARANTINED           DELETABLE\n" +
-				"3   TPA1      disk  stray   5      2029-01-01T00:00:00Z  2029-01-02T00:00:00Z  2029-01-09T00:00:00Z\n"},
+			out: "ID  FACILITY  KIND  OBJECT  BYTES  DELETABLE\n" +
+				"3   TPA1      disk  stray   5      2029-01-09T00:00:00Z\n"},
 		{args: "quarantine delete 3", answers: map[string][]canned{"DELETE /api/v2/admin/quarantine/3": accepted, "GET /api/v2/network/status/T1": done},
 			asked: []string{"DELETE /api/v2/admin/quarantine/3", "GET /api/v2/network/status/T1?wait=1s"}, err: "Deleted 3 from quarantine."},
 		{args: "quarantine delete 3", answers: map[string][]canned{"DELETE /api/v2/admin/quarantine/3": {{status: 409, body: `{"code":409,"message":"Wait.","description":"Wait.","reason":"quarantine_retained","requestId":"R"}`}}},

@@ -68,67 +68,65 @@ func (s *shell) isoRefFlags(cmd *cobra.Command, ref *client.ISORef) {
 }
 
 func (s *shell) isoCreate() *cobra.Command {
-	var o client.ISOCreate
-	var w waiting
-	var quiet bool
-	cmd := s.verb("create", "Import an image from an address", exact(), func(cmd *cobra.Command, _ []string) error {
-		ctx := cmd.Context()
-		c, err := s.remote()
-		if err != nil {
-			return err
-		}
-		i, raw, err := change(ctx, c, w.key, func(opts ...client.CallOption) (client.ISO, error) { return c.ISO.Create(ctx, o, opts...) })
-		if err != nil {
-			return err
-		}
-		if !w.noWait {
-			if i, raw, err = s.awaitISO(ctx, c, i, raw, w.timeout); err != nil {
-				return err
-			}
-		}
-		switch {
-		case w.noWait && !quiet && !s.structured() && s.chosen == nil:
-			s.say("ISO %s", i.ID)
-			return s.line(i.TaskID)
-		case quiet:
-			return s.line(i.ID)
-		}
-		return isoColumns.list(s, raw, i)
+	n := new(image)
+	cmd := s.verb("create", "Import an image from an address, or upload it from a file", exact(), func(cmd *cobra.Command, _ []string) error {
+		return s.createISO(cmd.Context(), n)
 	})
-	cmd.Long = `Import an image from an address: it is downloaded to the facility, verified, and ready to be attached then.
-Exit status 6 means that the import failed; the ISO stays listed with its reason until it is deleted.`
+	cmd.Long = `Import an image from an address, or upload it from a file: it is brought to the facility, verified, and ready to
+be attached then. An upload that was broken off is gone on with by the same command. Exit status 6 means that the
+import failed; the ISO stays listed with its reason until it is deleted.
+
+Here --url is the image's address; the server is the one of --context, DRIVEBAY_URL or the context in use.`
 	cmd.Example = "  drivebay iso create --facility TPA1 --name netboot --bootable --url https://boot.netboot.xyz/ipxe/netboot.xyz.iso\n" +
-		"  ISO=$(drivebay iso create --facility TPA1 --name netboot --url https://boot.netboot.xyz/ipxe/netboot.xyz.iso --quiet)"
+		"  drivebay iso create --facility TPA1 --name rescue --file rescue.iso\n" +
+		"  ISO=$(drivebay iso create --facility TPA1 --name rescue --file rescue.iso --quiet)"
 	f := cmd.Flags()
-	f.StringVar(&o.FacilityCode, "facility", "", "the facility to import it to")
-	f.StringVar(&o.Name, "name", "", "its name")
-	f.StringVar(&o.Description, "description", "", "what it is for")
-	f.StringVar(&o.URL, "url", "", "the image's http or https address (the server is the one of $DRIVEBAY_URL or --context)")
-	f.BoolVar(&o.Bootable, "bootable", false, "it has to be bootable; the import fails if it is not")
-	f.StringVar(&o.Checksum, "checksum", "", "the digest it must have: sha256:, sha512: or md5: and hexadecimal digits")
-	f.Int64Var(&o.ClientID, "client", 0, "whose it becomes (default: the key's own client)")
-	f.BoolVarP(&quiet, "quiet", "q", false, "print its id alone")
-	must(cmd, "facility", "name", "url")
+	f.StringVar(&n.FacilityCode, "facility", "", "the facility to bring it to")
+	f.StringVar(&n.Name, "name", "", "its name")
+	f.StringVar(&n.Description, "description", "", "what it is for")
+	f.StringVar(&n.URL, "url", "", "the image's http or https address")
+	f.StringVar(&n.file, "file", "", "the file to upload")
+	f.BoolVar(&n.Bootable, "bootable", false, "it has to be bootable; the import fails if it is not")
+	f.StringVar(&n.Checksum, "checksum", "", "the digest it must have: sha256:, sha512: or md5: and hexadecimal digits (default: an uploaded file's own)")
+	f.Int64Var(&n.ClientID, "client", 0, "whose it becomes (default: the key's own client)")
+	f.BoolVarP(&n.quiet, "quiet", "q", false, "print its id alone")
+	must(cmd, "facility", "name")
+	cmd.MarkFlagsOneRequired("url", "file")
+	cmd.MarkFlagsMutuallyExclusive("url", "file")
 	complete(cmd, "facility", s.facilityCodes)
-	waitFlags(cmd, &w, 6*time.Hour)
+	waitFlags(cmd, &n.waiting, 6*time.Hour)
 	return offers(cmd, isoColumns.names())
 }
 
-// awaitISO waits until an ISO is ready, for at most timeout. The import goes on
-// when it gives up.
-func (s *shell) awaitISO(ctx context.Context, c *client.Client, i client.ISO, raw []byte, timeout time.Duration) (client.ISO, []byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errLate)
-	defer cancel()
-	p := s.newProgress("iso " + i.ID)
-	defer p.end()
-	got, err := c.ISO.Wait(ctx, i, p.iso)
+// createISO makes the ISO, waits for it and prints it.
+func (s *shell) createISO(ctx context.Context, n *image) error {
+	c, err := s.remote()
 	if err != nil {
-		return got, nil, stopped(ctx, err, timeout, "The import of ISO "+i.ID, "drivebay iso wait "+i.ID, i.TaskID)
+		return err
 	}
-	if got, err = c.ISO.Get(ctx, i.ID, client.ISORef{FacilityCode: i.FacilityCode}, client.WithBody(&raw)); err != nil {
-		return got, nil, err
+	var i client.ISO
+	var raw []byte
+	if n.file != "" {
+		i, raw, err = s.uploadISO(ctx, c, n)
+	} else {
+		i, raw, err = change(n.key, func(opts ...client.CallOption) (client.ISO, error) { return c.ISO.Create(ctx, n.ISOCreate, opts...) })
 	}
-	return got, raw, nil
+	if err != nil {
+		return err
+	}
+	if !n.noWait {
+		if i, raw, err = s.awaitISO(ctx, c, i, raw, n.timeout); err != nil {
+			return err
+		}
+	}
+	switch {
+	case n.quiet:
+		return s.line(i.ID)
+	case n.noWait && !s.structured() && s.chosen == nil:
+		s.say("ISO %s", i.ID)
+		return s.line(i.TaskID)
+	}
+	return isoColumns.list(s, raw, i)
 }
 
 func (s *shell) isoWait() *cobra.Command {
@@ -164,7 +162,7 @@ func (s *shell) isoDelete() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t, raw, err := change(cmd.Context(), c, w.key, func(opts ...client.CallOption) (client.Task, error) {
+		t, raw, err := change(w.key, func(opts ...client.CallOption) (client.Task, error) {
 			return c.ISO.Delete(cmd.Context(), args[0], ref, opts...)
 		})
 		if err != nil {
@@ -188,7 +186,7 @@ func (s *shell) isoAttach() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t, raw, err := change(cmd.Context(), c, w.key, func(opts ...client.CallOption) (client.Task, error) {
+		t, raw, err := change(w.key, func(opts ...client.CallOption) (client.Task, error) {
 			return c.VPS.AttachISO(cmd.Context(), device, client.ISOAttach{ISOID: args[0], BootOnce: once}, opts...)
 		})
 		if err != nil {
@@ -216,7 +214,7 @@ func (s *shell) isoDetach() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t, raw, err := change(cmd.Context(), c, w.key, func(opts ...client.CallOption) (client.Task, error) {
+		t, raw, err := change(w.key, func(opts ...client.CallOption) (client.Task, error) {
 			return c.VPS.DetachISO(cmd.Context(), device, client.ISODetach{Force: force}, opts...)
 		})
 		if err != nil {

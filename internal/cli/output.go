@@ -79,9 +79,9 @@ func offers(cmd *cobra.Command, names []string) *cobra.Command {
 }
 
 // columnsOf are the columns that cmd prints; those of a task where it does not
-// wait for one.
+// wait for one. An ISO is there before its task has ended.
 func columnsOf(cmd *cobra.Command) []string {
-	if f := cmd.Flags().Lookup("no-wait"); f != nil && f.Changed && f.Value.String() == "true" {
+	if f := cmd.Flags().Lookup("no-wait"); cmd.Annotations[columnsNote] != strings.Join(isoColumns.names(), ",") && f != nil && f.Changed && f.Value.String() == "true" {
 		return taskColumns.names()
 	}
 	if names := cmd.Annotations[columnsNote]; names != "" {
@@ -134,9 +134,28 @@ func (c columns[T]) one(s *shell, raw []byte, v T) error {
 	}
 	g := grid{heads: []string{"", ""}}
 	for _, col := range c {
-		g.rows = append(g.rows, []string{strings.ToUpper(col.head[:1]) + strings.ToLower(col.head[1:]) + ":", col.cell(v)})
+		g.rows = append(g.rows, []string{label(col.head) + ":", col.cell(v)})
 	}
 	return s.put(g.lines(0, false))
+}
+
+// asWritten are words that keep their form.
+var asWritten = map[string]string{"GIB": "GiB", "ISO": "ISO", "URL": "URL", "BIOS": "BIOS", "UEFI": "UEFI", "SHA256": "SHA256", "VCPU": "vCPU", "MB": "MB"}
+
+// label is a column's head in front of a value.
+func label(head string) string {
+	list := strings.Fields(head)
+	for i, word := range list {
+		switch {
+		case asWritten[word] != "":
+			list[i] = asWritten[word]
+		case i == 0:
+			list[i] = word[:1] + strings.ToLower(word[1:])
+		default:
+			list[i] = strings.ToLower(word)
+		}
+	}
+	return strings.Join(list, " ")
 }
 
 // grid is a table to print.
@@ -362,6 +381,14 @@ func date(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339)
+}
+
+// day is the date alone, for lists.
+func day(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.DateOnly)
 }
 
 func optDate(t *time.Time) string {

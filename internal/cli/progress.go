@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -77,7 +78,7 @@ func (p *progress) news(percent int, message string, done, total int64) {
 	}
 	if p.bar == nil || total != p.bytes {
 		p.end()
-		p.bar, p.bytes = p.newBar(total), total
+		p.bar, p.bytes = p.s.newBar(total), total
 	}
 	p.bar.Describe(cut(clean(message), longestMessage))
 	if total > 0 {
@@ -92,15 +93,15 @@ const (
 	longestMessage = 22
 )
 
-func (p *progress) newBar(bytes int64) *progressbar.ProgressBar {
+func (s *shell) newBar(bytes int64) *progressbar.ProgressBar {
 	most := int64(100)
 	opts := []progressbar.Option{
-		progressbar.OptionSetWriter(p.s.err), progressbar.OptionSetWidth(barWidth), progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetWriter(s.err), progressbar.OptionSetWidth(barWidth), progressbar.OptionClearOnFinish(),
 		progressbar.OptionSetPredictTime(true), progressbar.OptionSetElapsedTime(true), progressbar.OptionUseANSICodes(true),
 	}
 	if bytes > 0 {
 		most = bytes
-		opts = append(opts, progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionShowCount())
+		opts = append(opts, progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionShowCount())
 	}
 	return progressbar.NewOptions64(most, opts...)
 }

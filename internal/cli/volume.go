@@ -242,7 +242,7 @@ func (s *shell) volumeAttach() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t, raw, err := change(cmd.Context(), c, n.key, func(opts ...client.CallOption) (client.Task, error) {
+		t, raw, err := change(n.key, func(opts ...client.CallOption) (client.Task, error) {
 			return c.Volume.Attach(cmd.Context(), args[0], n.device, opts...)
 		})
 		if err != nil {
@@ -274,7 +274,7 @@ func (s *shell) volumeDetach() *cobra.Command {
 		if v.DeviceID == nil {
 			return failed(Conflict, "volume_detached", "Volume %s is attached to no device.", v.ID)
 		}
-		t, raw, err := change(ctx, c, n.key, func(opts ...client.CallOption) (client.Task, error) {
+		t, raw, err := change(n.key, func(opts ...client.CallOption) (client.Task, error) {
 			return c.Volume.Detach(ctx, v.ID, *v.DeviceID, opts...)
 		})
 		if err != nil {

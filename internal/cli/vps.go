@@ -20,7 +20,7 @@ var vpsColumns = columns[client.VPS]{
 	{head: "FACILITY", cell: func(v client.VPS) string { return v.FacilityCode }},
 	{head: "STATUS", cell: func(v client.VPS) string { return v.Status }},
 	{head: "VCPU", cell: func(v client.VPS) string { return number(v.VCPU) }},
-	{head: "MEMORY MB", cell: func(v client.VPS) string { return number(v.MemoryMiB) }},
+	{head: "MEMORY MB", more: true, cell: func(v client.VPS) string { return number(v.MemoryMiB) }},
 	{head: "VOLUMES", cell: func(v client.VPS) string {
 		switch {
 		case v.AttachedVolumes == nil:
@@ -115,7 +115,7 @@ func (s *shell) vpsPower() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t, raw, err := change(cmd.Context(), c, w.key, func(opts ...client.CallOption) (client.Task, error) {
+		t, raw, err := change(w.key, func(opts ...client.CallOption) (client.Task, error) {
 			return c.VPS.Power(cmd.Context(), id, action, opts...)
 		})
 		if err != nil {
