@@ -95,6 +95,7 @@ Here --url is the image's address; the server is the one of --context, DRIVEBAY_
 	cmd.MarkFlagsMutuallyExclusive("url", "file")
 	complete(cmd, "facility", s.facilityCodes)
 	waitFlags(cmd, &n.waiting, 6*time.Hour)
+	note(cmd, taskNote, "") // the ISO is there at once, and has more to say
 	return offers(cmd, isoColumns.names())
 }
 

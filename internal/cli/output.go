@@ -71,17 +71,24 @@ const columnsNote = "columns"
 
 // offers notes which columns a command prints.
 func offers(cmd *cobra.Command, names []string) *cobra.Command {
-	if cmd.Annotations == nil {
-		cmd.Annotations = map[string]string{}
-	}
-	cmd.Annotations[columnsNote] = strings.Join(names, ",")
+	note(cmd, columnsNote, strings.Join(names, ","))
 	return cmd
 }
 
+func note(cmd *cobra.Command, name, value string) {
+	if cmd.Annotations == nil {
+		cmd.Annotations = map[string]string{}
+	}
+	cmd.Annotations[name] = value
+}
+
+// taskNote is the annotation of a command that prints its task with --no-wait.
+const taskNote = "task"
+
 // columnsOf are the columns that cmd prints; those of a task where it does not
-// wait for one. An ISO is there before its task has ended.
+// wait for one.
 func columnsOf(cmd *cobra.Command) []string {
-	if f := cmd.Flags().Lookup("no-wait"); cmd.Annotations[columnsNote] != strings.Join(isoColumns.names(), ",") && f != nil && f.Changed && f.Value.String() == "true" {
+	if f := cmd.Flags().Lookup("no-wait"); f != nil && f.Value.String() == "true" && cmd.Annotations[taskNote] != "" {
 		return taskColumns.names()
 	}
 	if names := cmd.Annotations[columnsNote]; names != "" {

@@ -88,6 +88,7 @@ type waiting struct {
 }
 
 func waitFlags(cmd *cobra.Command, w *waiting, most time.Duration) {
+	note(cmd, taskNote, "yes")
 	f := cmd.Flags()
 	f.BoolVar(&w.noWait, "no-wait", false, "do not wait: print the id of the task")
 	f.StringVar(&w.key, "idempotency-key", "", "the same key makes the same change once only (default: a random one)")
