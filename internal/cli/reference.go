@@ -35,6 +35,8 @@ in [config.md](config.md).
 | 130 | interrupted; a task that was accepted goes on |
 
 `)
+	b.WriteString("## Flags of all commands that talk to a server\n\n")
+	flagTable(&b, s.noun("", "").PersistentFlags())
 	for _, cmd := range root.Commands() {
 		describe(&b, cmd, 2)
 	}
@@ -51,13 +53,12 @@ func describe(b *strings.Builder, cmd *cobra.Command, depth int) {
 		b.WriteString(cmd.Long + "\n\n")
 	}
 	if cmd.HasSubCommands() && depth == 2 {
-		flagTable(b, cmd.PersistentFlags(), "Flags of all its commands:")
 		for _, c := range cmd.Commands() {
 			describe(b, c, depth+1)
 		}
 		return
 	}
-	b.WriteString("    " + cmd.UseLine() + "\n\n")
+	b.WriteString("    " + strings.TrimSuffix(cmd.UseLine(), " [flags]") + "\n\n")
 	if cmd.Annotations[columnsNote] != "" {
 		fmt.Fprintf(b, "Columns: %s.\n\n", strings.ReplaceAll(cmd.Annotations[columnsNote], ",", ", "))
 	}
@@ -65,13 +66,13 @@ func describe(b *strings.Builder, cmd *cobra.Command, depth int) {
 	if cmd.Name() == "serve" || cmd.Name() == "export" || cmd.Name() == "import" && depth == 2 {
 		own = pflag.NewFlagSet("", pflag.ContinueOnError) // config.md has them
 	}
-	flagTable(b, own, "")
+	flagTable(b, own)
 	if cmd.Example != "" {
 		b.WriteString("Example:\n\n```sh\n" + strings.ReplaceAll(strings.TrimPrefix(cmd.Example, "  "), "\n  ", "\n") + "\n```\n\n")
 	}
 }
 
-func flagTable(b *strings.Builder, flags *pflag.FlagSet, title string) {
+func flagTable(b *strings.Builder, flags *pflag.FlagSet) {
 	var rows strings.Builder
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Hidden || f.Name == "help" {
@@ -92,9 +93,6 @@ func flagTable(b *strings.Builder, flags *pflag.FlagSet, title string) {
 	})
 	if rows.Len() == 0 {
 		return
-	}
-	if title != "" {
-		b.WriteString(title + "\n\n")
 	}
 	b.WriteString("| flag | meaning |\n| --- | --- |\n" + rows.String() + "\n")
 }
