@@ -75,6 +75,15 @@ func BootISO(t testing.TB, label, word string) string {
 	}
 }
 
+// IPXE is the path of Debian's ISO of iPXE.
+func IPXE(t testing.TB) string {
+	t.Helper()
+	const path = "/usr/lib/ipxe/ipxe.iso"
+	_, err := os.Stat(path)
+	testneed.Need(t, "libvirt", err == nil, path+" is not there (scripts/test-deps installs it on Debian)")
+	return path
+}
+
 // file writes a file to a folder of its own that QEMU's user may reach.
 func file(t testing.TB, name string, content []byte) string {
 	t.Helper()
