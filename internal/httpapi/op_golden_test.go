@@ -101,15 +101,29 @@ func (g *golden) quotas() {
 // newVolume fills device 1002 and makes a volume on 1001, which it returns.
 func (g *golden) newVolume() string {
 	first := g.follow(g.ok("createVolume", "success", "/vps/volume", `{"size": 50, "deviceId": 1001}`), task.Done)
+	g.quote("createVolume", "/vps/volume", `{"size": 500, "deviceId": 1001, "maxMonthlyPrice": 50}`)
 	g.follow(g.ask(g.server, g.keys.client, http.MethodPost, "/vps/volume", `{"size": 100, "deviceId": 1002}`), task.Done)
 	g.no(400, "createVolume", "no fields", "/vps/volume", `{}`)
 	g.no(400, "createVolume", "wrong fields", "/vps/volume", `{"size": "fifty", "deviceId": 0}`)
 	g.no(400, "createVolume", "a size that is not sold", "/vps/volume", `{"size": 60, "deviceId": 1001}`)
 	g.no(404, "createVolume", "no such device", "/vps/volume", `{"size": 50, "deviceId": 4711}`)
+	g.no(409, "createVolume", "it costs more", "/vps/volume", `{"size": 100, "deviceId": 1001, "maxMonthlyPrice": 9.99}`)
+	g.no(400, "createVolume", "no price", "/vps/volume", `{"size": 100, "deviceId": 1001, "maxMonthlyPrice": 9.999}`)
+	g.no(400, "createVolume", "a dry run that is none", "/vps/volume?dryRun=perhaps", `{"size": 50, "deviceId": 1001}`)
+	g.no(400, "createVolume", "a dry run in other words", "/vps/volume?dryrun=true", `{"size": 50, "deviceId": 1001}`)
+	g.no(400, "createVolume", "a dry run in the body", "/vps/volume", `{"size": 50, "deviceId": 1001, "dryRun": true}`)
+	g.no(409, "createVolume", "a dry run, the device is full", "/vps/volume?dryRun=true", `{"size": 50, "deviceId": 1002}`)
 	g.no(409, "createVolume", "the device is full", "/vps/volume", `{"size": 50, "deviceId": 1002}`)
 	g.noAs(g.keys.reader, 403, "createVolume", "a key for reading", "/vps/volume", `{"size": 50, "deviceId": 1001}`)
 	g.noAs("dbay_aaaaaaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 403, "createVolume", "an unknown key", "/vps/volume", `{"size": 50, "deviceId": 1001}`)
 	return first.VolumeID
+}
+
+// quote keeps a dry run that is not refused, whole and masked.
+func (g *golden) quote(op, path, body string) {
+	g.t.Helper()
+	g.say(g.server, g.keys.client, op, "success, a dry run", http.StatusOK, path+"?dryRun=true", body)
+	g.say(g.server, g.keys.client, op, "success, a dry run, masked", http.StatusOK, path+"?dryRun=1", body, "X-Fields", "chargedNow,monthlyPriceAfter")
 }
 
 // root is the ROOT volume of a device.
@@ -156,6 +170,10 @@ func (g *golden) readVolume(v1 string) {
 func (g *golden) growVolume(v1 string) task.Task {
 	path := "/vps/volume/" + v1
 	g.follow(g.ok("resizeVolume", "success", path, `{"size": 100, "deviceId": 1001}`), task.Done)
+	g.quote("resizeVolume", path, `{"size": 500, "deviceId": 1001}`)
+	g.no(409, "resizeVolume", "it costs more", path, `{"size": 200, "deviceId": 1001, "maxMonthlyPrice": 19}`)
+	g.no(400, "resizeVolume", "no price", path, `{"size": 200, "deviceId": 1001, "maxMonthlyPrice": "much"}`)
+	g.no(400, "resizeVolume", "a dry run that is none", path+"?dryRun=", `{"size": 200, "deviceId": 1001}`)
 	g.no(400, "resizeVolume", "no fields", path, `{}`)
 	g.no(400, "resizeVolume", "no device", path, `{"size": 200}`)
 	g.no(400, "resizeVolume", "another device", path, `{"size": 200, "deviceId": 1002}`)
@@ -196,6 +214,7 @@ func (g *golden) dropVolume(v1 string) {
 	defer release()
 	g.drivers["TPA1"].On("DeleteVolume").For(v1).Block(hold)
 	going := g.ok("deleteVolume", "success", path, `{"deviceId": 1001}`)
+	g.no(409, "deleteVolume", "a dry run, being deleted", path+"?dryRun=true", `{"deviceId": 1001}`)
 	ctx, cancel := context.WithTimeout(g.t.Context(), awaitTime)
 	defer cancel()
 	g.must(g.drivers["TPA1"].WaitCalls(ctx, "DeleteVolume", 1))
@@ -212,6 +231,8 @@ func (g *golden) dropVolume(v1 string) {
 	g.no(400, "attachVolume", "in different facilities", "/vps/1001/volume/"+g.detached(1003, v3)+"/attach", "")
 	g.follow(g.ask(g.server, g.keys.client, http.MethodPost, "/vps/1003/volume/"+v3+"/attach", ""), task.Done)
 	g.no(400, "deleteVolume", "no device", "/vps/volume/"+v3, "")
+	g.quote("deleteVolume", "/vps/volume/"+v3, `{"deviceId": 1003}`)
+	g.no(400, "deleteVolume", "a dry run that is none", "/vps/volume/"+v3+"?deviceId=1003&dryRun=perhaps", "")
 	g.no(400, "deleteVolume", "another device", "/vps/volume/"+v3, `{"deviceId": 1001}`)
 	g.no(400, "deleteVolume", "a ROOT volume", "/vps/volume/"+g.root(1001)+"?deviceId=1001", "")
 	g.no(404, "deleteVolume", "no such volume", "/vps/volume/"+nobody+"?deviceId=1001", "")
