@@ -8,11 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/backend"
 	"github.com/drivebay/drivebay/internal/httpapi"
 	"github.com/drivebay/drivebay/internal/task"
-	"github.com/drivebay/drivebay/internal/volume"
 )
 
 // nobody is an id that nothing has.
@@ -101,43 +99,16 @@ func (g *golden) quotas() {
 // newVolume fills device 1002 and makes a volume on 1001, which it returns.
 func (g *golden) newVolume() string {
 	first := g.follow(g.ok("createVolume", "success", "/vps/volume", `{"size": 50, "deviceId": 1001}`), task.Done)
-	g.quote("createVolume", "/vps/volume", `{"size": 500, "deviceId": 1001, "maxMonthlyPrice": 50}`)
 	g.follow(g.ask(g.server, g.keys.client, http.MethodPost, "/vps/volume", `{"size": 100, "deviceId": 1002}`), task.Done)
 	g.no(400, "createVolume", "no fields", "/vps/volume", `{}`)
 	g.no(400, "createVolume", "wrong fields", "/vps/volume", `{"size": "fifty", "deviceId": 0}`)
 	g.no(400, "createVolume", "a size that is not sold", "/vps/volume", `{"size": 60, "deviceId": 1001}`)
 	g.no(404, "createVolume", "no such device", "/vps/volume", `{"size": 50, "deviceId": 4711}`)
-	g.no(409, "createVolume", "it costs more", "/vps/volume", `{"size": 100, "deviceId": 1001, "maxMonthlyPrice": 9.99}`)
-	g.no(400, "createVolume", "no price", "/vps/volume", `{"size": 100, "deviceId": 1001, "maxMonthlyPrice": 9.999}`)
-	g.no(400, "createVolume", "a dry run that is none", "/vps/volume?dryRun=perhaps", `{"size": 50, "deviceId": 1001}`)
-	g.no(400, "createVolume", "a dry run in other words", "/vps/volume?dryrun=true", `{"size": 50, "deviceId": 1001}`)
-	g.no(400, "createVolume", "a dry run in the body", "/vps/volume", `{"size": 50, "deviceId": 1001, "dryRun": true}`)
-	g.no(409, "createVolume", "a dry run, the device is full", "/vps/volume?dryRun=true", `{"size": 50, "deviceId": 1002}`)
+	g.quoteCreate()
 	g.no(409, "createVolume", "the device is full", "/vps/volume", `{"size": 50, "deviceId": 1002}`)
 	g.noAs(g.keys.reader, 403, "createVolume", "a key for reading", "/vps/volume", `{"size": 50, "deviceId": 1001}`)
 	g.noAs("dbay_aaaaaaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 403, "createVolume", "an unknown key", "/vps/volume", `{"size": 50, "deviceId": 1001}`)
 	return first.VolumeID
-}
-
-// quote keeps a dry run that is not refused, whole and masked.
-func (g *golden) quote(op, path, body string) {
-	g.t.Helper()
-	g.say(g.server, g.keys.client, op, "success, a dry run", http.StatusOK, path+"?dryRun=true", body)
-	g.say(g.server, g.keys.client, op, "success, a dry run, masked", http.StatusOK, path+"?dryRun=1", body, "X-Fields", "chargedNow,monthlyPriceAfter")
-}
-
-// root is the ROOT volume of a device.
-func (g *golden) root(deviceID int64) string {
-	g.t.Helper()
-	list, err := g.deps.Volumes.List(g.t.Context(), access.Scope{All: true}, volume.Filter{DeviceID: &deviceID})
-	g.must(err)
-	for _, v := range list {
-		if v.Type == volume.Root {
-			return v.ID
-		}
-	}
-	g.t.Fatalf("device %d has no ROOT volume", deviceID)
-	return ""
 }
 
 func (g *golden) readVolume(v1 string) {
@@ -170,10 +141,7 @@ func (g *golden) readVolume(v1 string) {
 func (g *golden) growVolume(v1 string) task.Task {
 	path := "/vps/volume/" + v1
 	g.follow(g.ok("resizeVolume", "success", path, `{"size": 100, "deviceId": 1001}`), task.Done)
-	g.quote("resizeVolume", path, `{"size": 500, "deviceId": 1001}`)
-	g.no(409, "resizeVolume", "it costs more", path, `{"size": 200, "deviceId": 1001, "maxMonthlyPrice": 19}`)
-	g.no(400, "resizeVolume", "no price", path, `{"size": 200, "deviceId": 1001, "maxMonthlyPrice": "much"}`)
-	g.no(400, "resizeVolume", "a dry run that is none", path+"?dryRun=", `{"size": 200, "deviceId": 1001}`)
+	g.quoteResize(path)
 	g.no(400, "resizeVolume", "no fields", path, `{}`)
 	g.no(400, "resizeVolume", "no device", path, `{"size": 200}`)
 	g.no(400, "resizeVolume", "another device", path, `{"size": 200, "deviceId": 1002}`)

@@ -18,6 +18,32 @@ func quoteOf(t *testing.T, a answer) (q api.Quote) {
 	return q
 }
 
+// quote keeps a dry run that is not refused, whole and masked.
+func (g *golden) quote(op, path, body string) {
+	g.t.Helper()
+	g.say(g.server, g.keys.client, op, "success, a dry run", http.StatusOK, path+"?dryRun=true", body)
+	g.say(g.server, g.keys.client, op, "success, a dry run, masked", http.StatusOK, path+"?dryRun=1", body, "X-Fields", "chargedNow,monthlyPriceAfter")
+}
+
+// quoteCreate keeps dry runs and refusals of prices; device 1002 is full.
+func (g *golden) quoteCreate() {
+	g.quote("createVolume", "/vps/volume", `{"size": 500, "deviceId": 1001, "maxMonthlyPrice": 50}`)
+	g.no(409, "createVolume", "it costs more", "/vps/volume", `{"size": 100, "deviceId": 1001, "maxMonthlyPrice": 9.99}`)
+	g.no(400, "createVolume", "no price", "/vps/volume", `{"size": 100, "deviceId": 1001, "maxMonthlyPrice": 9.999}`)
+	g.no(400, "createVolume", "a dry run that is none", "/vps/volume?dryRun=perhaps", `{"size": 50, "deviceId": 1001}`)
+	g.no(400, "createVolume", "a dry run in other words", "/vps/volume?dryrun=true", `{"size": 50, "deviceId": 1001}`)
+	g.no(400, "createVolume", "a dry run in the body", "/vps/volume", `{"size": 50, "deviceId": 1001, "dryRun": true}`)
+	g.no(409, "createVolume", "a dry run, the device is full", "/vps/volume?dryRun=true", `{"size": 50, "deviceId": 1002}`)
+}
+
+// quoteResize does the same for a volume of 100 GiB on device 1001.
+func (g *golden) quoteResize(path string) {
+	g.quote("resizeVolume", path, `{"size": 500, "deviceId": 1001}`)
+	g.no(409, "resizeVolume", "it costs more", path, `{"size": 200, "deviceId": 1001, "maxMonthlyPrice": 19}`)
+	g.no(400, "resizeVolume", "no price", path, `{"size": 200, "deviceId": 1001, "maxMonthlyPrice": "much"}`)
+	g.no(400, "resizeVolume", "a dry run that is none", path+"?dryRun=", `{"size": 200, "deviceId": 1001}`)
+}
+
 // A quote's price, sent as the highest, is what the volume then costs; a cent
 // less is refused.
 func TestQuotedPriceIsAccepted(t *testing.T) {
