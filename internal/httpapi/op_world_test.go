@@ -249,6 +249,20 @@ func await[T any](w *world, what string, look func(context.Context) (T, bool, er
 	}
 }
 
+// root is the ROOT volume of a device.
+func (g *golden) root(deviceID int64) string {
+	g.t.Helper()
+	list, err := g.deps.Volumes.List(g.t.Context(), access.Scope{All: true}, volume.Filter{DeviceID: &deviceID})
+	g.must(err)
+	for _, v := range list {
+		if v.Type == volume.Root {
+			return v.ID
+		}
+	}
+	g.t.Fatalf("device %d has no ROOT volume", deviceID)
+	return ""
+}
+
 func (w *world) must(err error) {
 	w.t.Helper()
 	if err != nil {

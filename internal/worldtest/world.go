@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,6 +88,7 @@ type World struct {
 	opt  Options
 	path string // of the database
 	raw  *sql.DB
+	dump string // the statement of Dump
 
 	advances atomic.Int64
 
@@ -369,6 +371,20 @@ func (w *World) Count(query string, args ...any) (n int) {
 	w.t.Helper()
 	w.rows(query, args, func(scan func(...any)) { scan(&n) })
 	return n
+}
+
+// Dump is every row of the database as text.
+func (w *World) Dump() []string {
+	w.t.Helper()
+	if w.dump == "" { // one statement for all tables, which stay the same
+		var all []string
+		for _, table := range w.column(`SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name`) {
+			row := w.column(`SELECT group_concat('quote(' || name || ')', ' || '','' || ') FROM pragma_table_info(?)`, table)[0]
+			all = append(all, fmt.Sprintf(`SELECT '%s: ' || %s FROM %s`, table, row, table))
+		}
+		w.dump = strings.Join(all, " UNION ALL ")
+	}
+	return w.column(w.dump)
 }
 
 // Drivers are the fakes, by facility.

@@ -23,6 +23,8 @@ type Options struct {
 	DetachTimeout time.Duration
 	// Elsewhere: guests are made elsewhere, by AddGuest.
 	Elsewhere bool
+	// Cold: the fake says of itself that guests do not see changes while they run.
+	Cold bool
 	// Adopted are the volumes whose disk has another name than the volume's id:
 	// the id by that name. nil: there are none.
 	Adopted func(ctx context.Context) (map[string]string, error)
@@ -85,7 +87,7 @@ func New(o Options) *Driver {
 
 // Info implements backend.Driver.
 func (d *Driver) Info() backend.Info {
-	return backend.Info{Name: "fake", MakesVMs: !d.opts.Elsewhere, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true}
+	return backend.Info{Name: "fake", MakesVMs: !d.opts.Elsewhere, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true, Live: !d.opts.Cold}
 }
 
 // EnsureVM implements backend.Driver. A new guest runs.

@@ -120,7 +120,7 @@ func (o *Options) complete() error {
 
 // Info implements backend.Driver.
 func (d *Driver) Info() backend.Info {
-	return backend.Info{Name: "libvirt", MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true}
+	return backend.Info{Name: "libvirt", MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true, Live: true}
 }
 
 // Close waits for the calls under way, ends those that wait for a guest, and

@@ -168,7 +168,7 @@ func (d *Driver) clearTemp() error {
 
 // Info implements backend.Driver.
 func (d *Driver) Info() backend.Info {
-	return backend.Info{Name: "local", MakesVMs: true, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true}
+	return backend.Info{Name: "local", MakesVMs: true, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true, Live: true}
 }
 
 // Close waits for the calls under way, ends those that wait for a guest, and
