@@ -14,7 +14,7 @@ in = echo "[$(1)] $(2)"; (cd $(1); $(if $(filter $(1),$(OUTSIDE)),export GOWORK=
 # each COMMAND does so in every module with code.
 each = $(foreach m,$(MODULES),$(call in,$m,$(1));)
 
-# A release is built with VERSION=v1.2.3; without it the Go tool names the commit.
+# A release is built with VERSION=v1.2.3; without it the commit is named.
 VERSION :=
 LDFLAGS := $(if $(VERSION),-X github.com/drivebay/drivebay/internal/cli.release=$(VERSION))
 TIMEOUT ?= 30m

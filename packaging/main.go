@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -29,7 +28,8 @@ const allTargets = "linux/amd64,linux/arm64,darwin/amd64,darwin/arm64,windows/am
 type release struct {
 	root       string // the repository
 	out        string
-	version    string // v1.2.3; empty: what the Go tool makes of the commit
+	version    string // v1.2.3
+	commit     string // its first twelve digits; with +changes when the tree has some
 	maintainer string
 	targets    []target
 	at         time.Time // the time all files bear
@@ -49,7 +49,7 @@ func run(args []string, stderr io.Writer) error {
 	r := release{log: stderr}
 	flags.StringVar(&r.root, "root", "..", "the repository")
 	flags.StringVar(&r.out, "out", "../dist", "the folder to fill; it must be empty, or not there")
-	flags.StringVar(&r.version, "version", "", "the version, as v1.2.3 (default what the Go tool makes of the commit)")
+	flags.StringVar(&r.version, "version", "", "the version, as v1.2.3 (default the commit's tag, else a name for the commit)")
 	flags.StringVar(&r.maintainer, "maintainer", "drivebay <maintainers@drivebay.invalid>", "whom the Debian packages name")
 	names := flags.String("targets", allTargets, "the systems, separated by commas")
 	if err := flags.Parse(args); err != nil {
@@ -59,12 +59,7 @@ func run(args []string, stderr io.Writer) error {
 	if r.targets, err = parseTargets(*names); err != nil {
 		return err
 	}
-	if r.version != "" {
-		if _, err := debianVersion(r.version); err != nil {
-			return err
-		}
-	}
-	if r.at, err = sourceTime(r.root); err != nil {
+	if err := r.name(); err != nil {
 		return err
 	}
 	return r.make()
@@ -79,23 +74,6 @@ func parseTargets(names string) (all []target, err error) {
 		all = append(all, target{system, arch})
 	}
 	return all, nil
-}
-
-// sourceTime is SOURCE_DATE_EPOCH, else the time of the commit.
-func sourceTime(root string) (time.Time, error) {
-	text := os.Getenv("SOURCE_DATE_EPOCH")
-	if text == "" {
-		out, err := output(root, nil, "git", "log", "-1", "--format=%ct")
-		if err != nil {
-			return time.Time{}, fmt.Errorf("read the time of the commit (or set SOURCE_DATE_EPOCH): %w", err)
-		}
-		text = strings.TrimSpace(out)
-	}
-	seconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || seconds < 0 {
-		return time.Time{}, fmt.Errorf("%q is no time in seconds", text)
-	}
-	return time.Unix(seconds, 0).UTC(), nil
 }
 
 // make fills the folder. After an error what it holds is of no use.
