@@ -4,7 +4,8 @@ go 1.26.0
 
 require (
 	github.com/goreleaser/nfpm/v2 v2.45.2
-	golang.org/x/mod v0.43.0
+	golang.org/x/mod v0.42.0
+	golang.org/x/tools v0.51.0
 )
 
 require (
@@ -42,8 +43,9 @@ require (
 	github.com/xanzy/ssh-agent v0.3.3 // indirect
 	gitlab.com/digitalxero/go-conventional-commit v1.0.7 // indirect
 	go.yaml.in/yaml/v3 v3.0.4 // indirect
-	golang.org/x/crypto v0.45.0 // indirect
-	golang.org/x/net v0.47.0 // indirect
-	golang.org/x/sys v0.38.0 // indirect
+	golang.org/x/crypto v0.57.0 // indirect
+	golang.org/x/net v0.59.0 // indirect
+	golang.org/x/sync v0.23.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
 	gopkg.in/warnings.v0 v0.1.2 // indirect
 )
