@@ -7,14 +7,14 @@ SHELL := bash
 # The modules with code. Those OUTSIDE are not in go.work, so that nobody
 # inherits what they need; tools/ has no code of its own.
 MODULES := $(patsubst %/,%,$(filter-out tools/,$(dir $(wildcard go.mod */go.mod))))
-OUTSIDE := compat tools
+OUTSIDE := compat packaging tools
 
 # in DIR,COMMAND runs a command in a module's folder.
 in = echo "[$(1)] $(2)"; (cd $(1); $(if $(filter $(1),$(OUTSIDE)),export GOWORK=off;) $(2))
 # each COMMAND does so in every module with code.
 each = $(foreach m,$(MODULES),$(call in,$m,$(1));)
 
-# A release is built with VERSION=v1.2.3; without it the Go tool names the commit.
+# A release is built with VERSION=v1.2.3; without it the commit is named.
 VERSION :=
 LDFLAGS := $(if $(VERSION),-X github.com/drivebay/drivebay/internal/cli.release=$(VERSION))
 TIMEOUT ?= 30m
@@ -26,6 +26,14 @@ help: ## list these targets
 .PHONY: build
 build: ## build bin/drivebay
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/drivebay ./cmd/drivebay
+
+# With SYSTEMS=linux/amd64 for that one alone.
+SYSTEMS :=
+
+.PHONY: dist
+dist: ## make archives and Debian packages in dist/
+	rm -rf dist
+	GOWORK=off go run -C packaging . -root .. -out ../dist $(if $(VERSION),-version $(VERSION)) $(if $(SYSTEMS),-targets $(SYSTEMS))
 
 .PHONY: demo
 demo: build ## build, and run a server with clients, devices and keys to try
