@@ -28,6 +28,7 @@ import (
 	"github.com/drivebay/drivebay/internal/node"
 	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/store"
+	"github.com/drivebay/drivebay/internal/store/storetest"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
@@ -74,7 +75,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(w.images.Close)
 	now := func() time.Time { return noon.Add(time.Duration(w.ahead.Load())) }
 	var err error
-	w.db, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "drivebay.db"), store.Options{Now: now})
+	w.db, err = store.Open(t.Context(), storetest.File(t), store.Options{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/store"
+	"github.com/drivebay/drivebay/internal/store/storetest"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
@@ -37,7 +37,7 @@ type busy struct {
 
 func newBusy(t *testing.T) *busy {
 	t.Helper()
-	db := file{path: filepath.Join(t.TempDir(), "busy.db")}.Open(t, store.Options{})
+	db := file{path: storetest.File(t)}.Open(t, store.Options{})
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
 			t.Error(err)
@@ -277,7 +277,7 @@ func TestGroupTx(t *testing.T) {
 // an answer.
 func TestCloseAnswers(t *testing.T) {
 	t.Parallel()
-	db := file{path: filepath.Join(t.TempDir(), "close.db")}.Open(t, store.Options{})
+	db := file{path: storetest.File(t)}.Open(t, store.Options{})
 	inside, release := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -365,7 +365,7 @@ func TestFull(t *testing.T) {
 func BenchmarkCommit(b *testing.B) {
 	for _, callers := range []int{1, 8, 64} {
 		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
-			db := file{path: filepath.Join(b.TempDir(), "bench.db")}.Open(b, store.Options{})
+			db := file{path: storetest.File(b)}.Open(b, store.Options{})
 			defer db.Close()
 			if _, err := db.VPS().PutFacility(b.Context(), vps.Facility{Code: "TPA1"}); err != nil {
 				b.Fatal(err)
@@ -405,7 +405,7 @@ func TestObserve(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	heard := map[string]int{}
-	db := file{path: filepath.Join(t.TempDir(), "observe.db")}.Open(t, store.Options{Observe: func(kind string, took time.Duration) {
+	db := file{path: storetest.File(t)}.Open(t, store.Options{Observe: func(kind string, took time.Duration) {
 		mu.Lock()
 		defer mu.Unlock()
 		if took >= 0 {
@@ -487,7 +487,7 @@ func TestHasty(t *testing.T) {
 // power cut may have taken back.
 func TestEventNumbersAreSkipped(t *testing.T) {
 	t.Parallel()
-	f := file{path: filepath.Join(t.TempDir(), "events.db")}
+	f := file{path: storetest.File(t)}
 	var last [2]int64
 	for i := range last {
 		db := f.Open(t, store.Options{})
