@@ -144,6 +144,9 @@ type ISOSpec struct {
 // to let go; zero means the driver's default.
 type DetachOptions struct {
 	Timeout time.Duration
+	// ToDelete: the volume is to be deleted next. One that cannot be, since no
+	// pool has it, stays connected: ErrNoPool.
+	ToDelete bool
 }
 
 // PowerAction is what Power does.

@@ -142,7 +142,7 @@ func (s *Service) runDelete(ctx context.Context, j job) error {
 		return err
 	}
 	if j.v.DeviceID != 0 {
-		if err := j.driver.EnsureDetached(ctx, j.d.Ref, j.v.ID, backend.DetachOptions{}); err != nil {
+		if err := j.driver.EnsureDetached(ctx, j.d.Ref, j.v.ID, backend.DetachOptions{ToDelete: true}); err != nil {
 			return err
 		}
 	}

@@ -56,7 +56,7 @@ func (d *Driver) attach(ctx context.Context, ref, id string) error {
 		return err
 	}
 	f, unseen := d.volumeOn(ctx, c, id)
-	if unseen != nil && !errors.Is(unseen, errNoPool) {
+	if unseen != nil && !errors.Is(unseen, backend.ErrNoPool) {
 		return unseen
 	}
 	p, err := c.volumePool(ctx)
@@ -155,6 +155,11 @@ func (d *Driver) EnsureDetached(ctx context.Context, ref, volumeID string, opts 
 		timeout = d.opts.DetachTimeout
 	}
 	end := time.Now().Add(timeout)
+	if opts.ToDelete {
+		if err := d.deletable(ctx, volumeID); err != nil {
+			return failure("detach volume "+volumeID, err)
+		}
+	}
 	err = anew(func() error { return d.detach(ctx, ref, volumeID, end) })
 	if errors.Is(err, backend.ErrVMNotFound) || isCode(err, lv.ErrNoDomain) {
 		return nil

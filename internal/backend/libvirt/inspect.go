@@ -190,7 +190,7 @@ func (d *Driver) InspectVolume(ctx context.Context, volumeID string) (backend.Vo
 func (d *Driver) inspectVolume(ctx context.Context, id string) (backend.VolumeView, error) {
 	all, away, err := d.volumeFiles(ctx, id, true)
 	all = whole(all)
-	unseen := len(all) == 0 && errors.Is(away, errNoPool) // only a guest can tell
+	unseen := len(all) == 0 && errors.Is(away, backend.ErrNoPool) // only a guest can tell
 	switch {
 	case err != nil:
 		return backend.VolumeView{}, err

@@ -52,7 +52,7 @@ func (d *Driver) volumeOn(ctx context.Context, c *conn, id string) (*file, error
 	}
 	if !p.adopted.isPath(id) || len(d.hosts) == 1 {
 		f, err := p.volumeFile(ctx, id, true)
-		if f != nil && f.bytes > 0 || err != nil && !errors.Is(err, errNoPool) {
+		if f != nil && f.bytes > 0 || err != nil && !errors.Is(err, backend.ErrNoPool) {
 			return f, err
 		}
 	}
@@ -196,7 +196,7 @@ func (d *Driver) grow(ctx context.Context, id string, bytes int64) error {
 	switch {
 	case err != nil:
 		return err
-	case len(all) == 0 && errors.Is(away, errNoPool):
+	case len(all) == 0 && errors.Is(away, backend.ErrNoPool):
 		if done, _, err := d.growLive(ctx, id, bytes); done || err != nil {
 			return err
 		}
