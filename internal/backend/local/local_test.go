@@ -139,11 +139,11 @@ func harness(t *testing.T, otherDisk bool) backendtest.Harness {
 			ok(t, errors.Join(err, f.Close()))
 		},
 		Strays: func(t *testing.T) []string {
-			if d.locks.Len() != 0 {
+			if d.gate.Held() != 0 {
 				return []string{"locks in memory"}
 			}
 			select {
-			case <-d.closing: // a case may end with the driver closed
+			case <-d.gate.Closing(): // a case may end with the driver closed
 				return nil
 			default:
 				return strays(t, dir, d)
