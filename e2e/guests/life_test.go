@@ -11,6 +11,7 @@ import (
 
 	"github.com/drivebay/drivebay/api"
 	"github.com/drivebay/drivebay/internal/libvirttest"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // TestLife is the life of volumes and of an ISO, as two guests with an OS see
@@ -162,7 +163,7 @@ func (s *site) watched(c *libvirttest.Cluster, cephPool string, device int64, g 
 		s.t.Errorf("the volume is %+v", v)
 	}
 	stranger.Destroy()
-	eventually(s.t, "nobody watches the image", func() bool {
+	testneed.Eventually(s.t, "nobody watches the image", func() bool {
 		return !strings.Contains(c.Rbd(s.t, "status", cephPool+"/"+id), "watcher=")
 	})
 	s.done(s.remove(id, 0))

@@ -11,6 +11,7 @@ import (
 	"github.com/drivebay/drivebay/internal/fault"
 	"github.com/drivebay/drivebay/internal/iso"
 	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/vps"
 	"github.com/drivebay/drivebay/internal/worldtest"
 )
@@ -42,18 +43,6 @@ func attach(t worldtest.TB, w *worldtest.World, id string, once bool) task.Task 
 	t.Helper()
 	k, err := w.ISOs.Attach(ctx, mine, 1001, id, once)
 	return w.Succeeds(accepted(t, k, err))
-}
-
-// eventually waits until what is true, without any task having to end.
-func eventually(t worldtest.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for limit := time.Now().Add(worldtest.Patience); !ok(); <-tick.C {
-		if time.Now().After(limit) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }
 
 func TestBootOrder(t *testing.T) {
@@ -143,7 +132,7 @@ func TestBootOnce(t *testing.T) {
 // heard waits until the guests of TPA1 are heard of.
 func heard(t *testing.T, w *worldtest.World) {
 	t.Helper()
-	eventually(t, "somebody to listen", func() bool { return w.Drivers["TPA1"].Watched() > 0 })
+	testneed.Eventually(t, "somebody to listen", func() bool { return w.Drivers["TPA1"].Watched() > 0 })
 }
 
 // booted waits until the n-th start of guest 1001 from the ISO has been noted.

@@ -17,6 +17,7 @@ import (
 	"github.com/drivebay/drivebay/internal/pgtest"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
 )
@@ -98,12 +99,12 @@ func TestPostgresNews(t *testing.T) {
 		}
 		return false
 	}
-	eventually(t, "the other node is woken", wakes)
+	testneed.Eventually(t, "the other node is woken", wakes)
 	if err := b.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the other node looks after it has connected again", woken)
-	eventually(t, "the other node is woken again", wakes)
+	testneed.Eventually(t, "the other node looks after it has connected again", woken)
+	testneed.Eventually(t, "the other node is woken again", wakes)
 }
 
 // enqueue accepts a task, or fails the test unless the database is away.
@@ -115,15 +116,6 @@ func enqueue(t *testing.T, db *store.DB, lane string) {
 	})
 	if err != nil && !errors.Is(err, store.ErrUnavailable) {
 		t.Fatal(err)
-	}
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for begun := time.Now(); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begun) > 30*time.Second {
-			t.Fatal(what + ": not within 30 s")
-		}
 	}
 }
 
