@@ -30,6 +30,7 @@ import (
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/store/storetest"
 	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
 )
@@ -216,7 +217,7 @@ func (b brokenKeys) KeyByPrefix(context.Context, string) (access.Key, error) {
 }
 
 // awaitTime is far more than any task of a test takes.
-const awaitTime = 20 * time.Second
+const awaitTime = testneed.Patience
 
 // ended waits until the task has ended, well or badly, and returns it.
 func (w *world) ended(id string) task.Task {
