@@ -53,6 +53,25 @@ func TestBoot(t *testing.T) {
 	s.healthy()
 }
 
+// TestBootLoader is a guest that starts from an ISO with a boot loader that
+// others made.
+func TestBootLoader(t *testing.T) {
+	need(t)
+	d := libvirttest.Shared(t)
+	g := d.NewGuest(t, libvirttest.GuestOptions{Root: libvirttest.BootDisk(t, "from-disk"), Text: true})
+	s := newSite(t, d, d.NewPool(t, ""), d.NewPool(t, ""))
+	device := s.device(g)
+	loader := s.readyISO(libvirttest.IPXE(t), true)
+	g.WaitSerial("started from-disk")
+	s.done(s.insert(device, loader.ISOID, false))
+	s.done(s.power(device, api.PowerActionCycle))
+	g.WaitSerial("iPXE ISO boot image")
+	s.done(s.eject(device, true))
+	s.done(s.power(device, api.PowerActionCycle))
+	g.WaitSerial("started from-disk")
+	s.healthy()
+}
+
 // cdFirst reports whether the guest's next start tries its drive before its
 // disk.
 func cdFirst(g *libvirttest.Guest) bool {

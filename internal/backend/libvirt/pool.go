@@ -8,7 +8,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	lv "github.com/digitalocean/go-libvirt"
@@ -331,8 +330,8 @@ func (f *file) isRaw(ctx context.Context) (bool, error) {
 // extend is resize for a file that libvirt would resize as the format it takes
 // it for: a zero byte is written where the end is to be.
 func (f *file) extend(ctx context.Context, bytes int64) error {
-	return f.p.c.stream(ctx, "extend "+f.ref.Name, func(l *lv.Libvirt, moved *atomic.Int64) error {
-		return l.StorageVolUpload(f.ref, &metered{r: strings.NewReader("\x00"), moved: moved}, uint64(bytes-1), 1, 0)
+	return f.p.c.stream(ctx, "extend "+f.ref.Name, func(l *lv.Libvirt, fl *flow) error {
+		return l.StorageVolUpload(f.ref, fl.from(strings.NewReader("\x00")), uint64(bytes-1), 1, 0)
 	})
 }
 
