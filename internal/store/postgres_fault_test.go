@@ -133,7 +133,7 @@ func TestPostgresSlowConnects(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
-	for range 40 {
+	for range 16 { // as many as a pool has
 		all.Go(func() {
 			if err := db.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
 				t.Errorf("got %v", err)
