@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/drivebay/drivebay/internal/libvirttest"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // BenchmarkStack takes turns at the same change of a running guest, asked for
@@ -139,7 +140,7 @@ func (w *direct) attach() { w.ok(w.l.DomainAttachDeviceFlags(w.dom, w.disk, both
 // is rid of the disk.
 func (w *direct) detach() {
 	w.ok(w.l.DomainDetachDeviceAlias(w.dom, "ua-direct", uint32(lv.DomainAffectLive)))
-	eventually(w.b, "the guest lets go of the disk", func() bool {
+	testneed.Eventually(w.b, "the guest lets go of the disk", func() bool {
 		for _, d := range w.g.XML(false).Devices.Disks {
 			if d.Serial == "direct" {
 				return false

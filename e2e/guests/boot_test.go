@@ -7,6 +7,7 @@ import (
 
 	"github.com/drivebay/drivebay/api"
 	"github.com/drivebay/drivebay/internal/libvirttest"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // TestBoot is a guest that starts from exactly the ISO that is in its drive, for
@@ -44,9 +45,9 @@ func TestBoot(t *testing.T) {
 	if s.vps(device).ISOID == nil {
 		t.Error("the medium is gone while the guest reads from it")
 	}
-	eventually(t, "the disks are first again", func() bool { return !cdFirst(g) })
+	testneed.Eventually(t, "the disks are first again", func() bool { return !cdFirst(g) })
 	starts("from-disk")
-	eventually(t, "the medium is gone", func() bool { return s.vps(device).ISOID == nil })
+	testneed.Eventually(t, "the medium is gone", func() bool { return s.vps(device).ISOID == nil })
 	s.idle(device)
 	s.agree(g, device)
 	s.healthy()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/drivebay/drivebay/api"
 	"github.com/drivebay/drivebay/internal/libvirttest"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // TestLife is the life of volumes and of an ISO, as two guests with an OS see
@@ -158,7 +159,7 @@ func (s *site) watched(c *libvirttest.Cluster, cephPool string, device int64, g 
 	disk.Source.Network.Auth.Secret.UUID = secretOf(s.t, far, far.NewRBDPool(s.t, c, cephPool))
 	stranger.Attach(disk)
 	deletion := s.remove(id, 0)
-	eventually(s.t, "the delete says what it waits for", func() bool {
+	testneed.Eventually(s.t, "the delete says what it waits for", func() bool {
 		now := s.task(deletion.TaskID, "0s")
 		return now.Result == api.TaskResultPending && strings.Contains(now.Message, "has it open")
 	})

@@ -30,7 +30,7 @@ var (
 // What a caller learns of an error that is ours.
 const (
 	internalReason fault.Reason = "internal"
-	internalText                = "internal error"
+	internalText   string       = "internal error"
 )
 
 // Failure is what a caller learns of a task that failed.

@@ -28,6 +28,7 @@ import (
 	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
 )
@@ -67,7 +68,7 @@ const Lab = "LAB1"
 var Start = time.Date(2024, 1, 31, 12, 0, 0, 0, time.UTC)
 
 // Patience bounds every wait of a world.
-const Patience = 30 * time.Second
+const Patience = testneed.Patience
 
 // Options change a world from the start. Zero values are good ones.
 type Options struct {

@@ -43,7 +43,7 @@ func (c *conn) stream(ctx context.Context, doing string, run func(l *lv.Libvirt,
 			return c.streamOutcome(doing, err)
 		case <-ctx.Done():
 			why = ctx.Err()
-		case <-c.host.d.closing:
+		case <-c.host.d.gate.Closing():
 			why = backend.ErrUnavailable.Because(fs.ErrClosed)
 		case <-tick.C:
 			now := f.moved.Load()
