@@ -10,6 +10,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +20,7 @@ import (
 	"time"
 
 	sdk "github.com/drivebay/drivebay/client"
+	"github.com/drivebay/drivebay/e2e/built"
 )
 
 func newSDK(t testing.TB, url, key string, opts ...sdk.Option) *sdk.Client {
@@ -395,4 +399,30 @@ func TestSDKTour(t *testing.T) {
 	must(errors.Is(err, sdk.ErrForbidden), "the servers", err, nil)
 	nodes, err := newSDK(t, s.demo.URL, s.demo.AdminKey).Admin.Node.List(ctx)
 	must(len(nodes) == 1, "the servers", nodes, err)
+}
+
+// TestGoGuide runs the program of docs/guide/go.md as it is written.
+func TestGoGuide(t *testing.T) {
+	t.Parallel()
+	needBinary(t)
+	page, err := os.ReadFile("../docs/guide/go.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```go\n")
+	program, _, found := strings.Cut(rest, "```\n")
+	if !found {
+		t.Fatal("the guide has no program")
+	}
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startDemo(t)
+	cmd := exec.CommandContext(t.Context(), "go", "run", file)
+	cmd.Env = append(built.Env(), "DRIVEBAY_URL="+s.demo.URL, "DRIVEBAY_API_KEY="+s.demo.APIKey)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "100 GiB attached") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
