@@ -122,7 +122,7 @@ func ExampleTaskService_Wait() {
 	defer cancel()
 
 	task, err := c.Task.Wait(ctx, client.Task{ID: "t-1"}, func(t client.Task) {
-		fmt.Printf("%3d %% %s\n", t.Progress, t.Result)
+		fmt.Printf("%d %% %s\n", t.Progress, t.Result)
 	})
 	var failed *client.TaskError
 	switch {
@@ -137,8 +137,8 @@ func ExampleTaskService_Wait() {
 	}
 	// Output:
 	// 0 % Pending
-	//  40 % Pending
-	//  80 % Pending
+	// 40 % Pending
+	// 80 % Pending
 	// 100 % Success
 	// Success
 }
