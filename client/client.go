@@ -39,6 +39,7 @@ type Client struct {
 	clientID int64
 	unkeyed  bool          // send no Idempotency-Key
 	keys     *atomic.Int32 // whether the server keeps them
+	quotes   *atomic.Bool  // the server is known to give them
 	timeout  time.Duration
 	poll     time.Duration
 	retry    RetryPolicy
@@ -48,7 +49,8 @@ type Client struct {
 // Option sets something of a [Client].
 type Option func(*Client) error
 
-// WithHTTPClient uses h's transport, cookies and timeout. Its treatment of redirects is
+// WithHTTPClient uses h's transport, cookies and timeout, which must be longer
+// than a minute or none: waits take that long. Its treatment of redirects is
 // replaced by the Client's own. Without this option, proxies are taken from the
 // environment as usual in Go (HTTPS_PROXY and NO_PROXY; never for this machine).
 func WithHTTPClient(h *http.Client) Option {
@@ -143,7 +145,7 @@ func New(address, key string, opts ...Option) (*Client, error) {
 		return nil, errors.New("drivebay: the API key holds a character that no key has")
 	}
 	c := &Client{
-		base: base, key: func() string { return key }, keys: &atomic.Int32{}, http: &http.Client{}, agent: "drivebay-go",
+		base: base, key: func() string { return key }, keys: &atomic.Int32{}, quotes: &atomic.Bool{}, http: &http.Client{}, agent: "drivebay-go",
 		timeout: defaultTimeout, poll: defaultPoll, retry: DefaultRetry(), log: slog.New(slog.DiscardHandler),
 	}
 	for _, o := range opts {

@@ -86,7 +86,7 @@ func Example() {
 	defer server.Close()
 	ctx := context.Background()
 
-	c, err := client.New(server.URL, "the API key", client.WithPollInterval(time.Millisecond))
+	c, err := client.New(server.URL, "dbk_key", client.WithPollInterval(time.Millisecond))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -113,7 +113,7 @@ func Example() {
 func ExampleTaskService_Wait() {
 	server := newCloud()
 	defer server.Close()
-	c, err := client.New(server.URL, "the API key", client.WithPollInterval(time.Millisecond))
+	c, err := client.New(server.URL, "dbk_key", client.WithPollInterval(time.Millisecond))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -122,7 +122,7 @@ func ExampleTaskService_Wait() {
 	defer cancel()
 
 	task, err := c.Task.Wait(ctx, client.Task{ID: "t-1"}, func(t client.Task) {
-		fmt.Println(t.Progress, t.Message)
+		fmt.Printf("%d %% %s\n", t.Progress, t.Result)
 	})
 	var failed *client.TaskError
 	switch {
@@ -136,10 +136,10 @@ func ExampleTaskService_Wait() {
 		fmt.Println(task.Result)
 	}
 	// Output:
-	// 0
-	// 40 making the disk
-	// 80 attaching it
-	// 100
+	// 0 % Pending
+	// 40 % Pending
+	// 80 % Pending
+	// 100 % Success
 	// Success
 }
 
@@ -148,7 +148,7 @@ func ExampleTaskService_Wait() {
 func ExampleError() {
 	server := newCloud()
 	defer server.Close()
-	c, err := client.New(server.URL, "the API key")
+	c, err := client.New(server.URL, "dbk_key")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -174,7 +174,7 @@ func ExampleError() {
 func ExampleVolumeService_All() {
 	server := newCloud()
 	defer server.Close()
-	c, err := client.New(server.URL, "the API key")
+	c, err := client.New(server.URL, "dbk_key")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -194,7 +194,7 @@ func ExampleVolumeService_All() {
 func ExampleWithIdempotencyKey() {
 	server := newCloud()
 	defer server.Close()
-	c, err := client.New(server.URL, "the API key")
+	c, err := client.New(server.URL, "dbk_key")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -214,7 +214,7 @@ func ExampleWithIdempotencyKey() {
 func ExampleClient_Do() {
 	server := newCloud()
 	defer server.Close()
-	c, err := client.New(server.URL, "the API key")
+	c, err := client.New(server.URL, "dbk_key")
 	if err != nil {
 		fmt.Println(err)
 		return

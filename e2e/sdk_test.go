@@ -10,6 +10,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +20,7 @@ import (
 	"time"
 
 	sdk "github.com/drivebay/drivebay/client"
+	"github.com/drivebay/drivebay/e2e/built"
 )
 
 func newSDK(t testing.TB, url, key string, opts ...sdk.Option) *sdk.Client {
@@ -62,19 +66,8 @@ func TestSDKThroughKills(t *testing.T) {
 		device := s.demo.DeviceIDs[round%len(s.demo.DeviceIDs)]
 		m := moments[round%len(moments)]
 		r.stopAt(m.what, m.reply)
-		type outcome struct {
-			task sdk.Task
-			err  error
-		}
-		made := make(chan outcome, 1)
 		ctx := within(t, patience)
-		go func() {
-			task, err := c.Volume.Create(ctx, sdk.VolumeCreate{DeviceID: device, SizeGiB: 50})
-			if err == nil {
-				task, err = c.Task.Wait(ctx, task, nil)
-			}
-			made <- outcome{task, err}
-		}()
+		made := makeVolume(ctx, c, device)
 		select {
 		case <-r.hit:
 			if !m.reply {
@@ -109,6 +102,24 @@ func TestSDKThroughKills(t *testing.T) {
 	s.settle()
 	check(t, s.dir)
 	agree(t, s)
+}
+
+// outcome is how a create went, up to the end of its task.
+type outcome struct {
+	task sdk.Task
+	err  error
+}
+
+func makeVolume(ctx context.Context, c *sdk.Client, device int64) chan outcome {
+	made := make(chan outcome, 1)
+	go func() {
+		task, err := c.Volume.Create(ctx, sdk.VolumeCreate{DeviceID: device, SizeGiB: 50})
+		if err == nil {
+			task, err = c.Task.Wait(ctx, task, nil)
+		}
+		made <- outcome{task, err}
+	}()
+	return made
 }
 
 // TestSDKSilence lets the answer to a create never come. The call ends with its
@@ -379,20 +390,58 @@ func TestSDKTour(t *testing.T) {
 	ended(c.ISO.Delete(ctx, iso.ID, sdk.ISORef{FacilityCode: "TPA1"}))
 	ended(c.VPS.Power(ctx, device, sdk.PowerCycle))
 
-	broken, err := c.ISO.Create(ctx, sdk.ISOCreate{FacilityCode: "TPA1", Name: "none", URL: o.URL + "/none.iso"})
-	if err == nil {
-		broken, err = c.ISO.Wait(ctx, broken, nil)
-	}
-	var failed *sdk.TaskError
-	must(errors.As(err, &failed) && failed.Reason == "source_status" && broken.Reason == "source_status", "the ISO that is not there", err, nil)
-
 	ended(c.Volume.Delete(ctx, id, sdk.VolumeDelete{DeviceID: device}))
 	_, err = c.Volume.Get(ctx, id)
 	must(errors.Is(err, sdk.ErrNotFound), "the deleted volume", err, nil)
 	list, err := c.Service.List(ctx, sdk.ServiceListOptions{})
 	must(len(list) == 1 && list[0].VolumeID == id && list[0].Status == "cancelled" && !list[0].EndDate.IsZero(), "services", list, err)
-	_, err = c.Admin.Node.List(ctx)
-	must(errors.Is(err, sdk.ErrForbidden), "the servers", err, nil)
-	nodes, err := newSDK(t, s.demo.URL, s.demo.AdminKey).Admin.Node.List(ctx)
-	must(len(nodes) == 1, "the servers", nodes, err)
+}
+
+// TestSDKRefusals has a failed import, a key without the permission, and one
+// with it.
+func TestSDKRefusals(t *testing.T) {
+	t.Parallel()
+	s := startDemo(t, allow)
+	c, ctx := newSDK(t, s.demo.URL, s.demo.APIKey), within(t, patience)
+	iso, err := c.ISO.Create(ctx, sdk.ISOCreate{FacilityCode: "TPA1", Name: "none", URL: newOrigin(t).URL + "/none.iso"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	iso, err = c.ISO.Wait(ctx, iso, nil)
+	var failed *sdk.TaskError
+	if !errors.As(err, &failed) || failed.Reason != "source_status" || iso.Reason != "source_status" {
+		t.Errorf("the ISO that is not there: %+v, %v", iso, err)
+	}
+	if _, err = c.Admin.Node.List(ctx); !errors.Is(err, sdk.ErrForbidden) {
+		t.Errorf("the servers: %v", err)
+	}
+	if nodes, err := newSDK(t, s.demo.URL, s.demo.AdminKey).Admin.Node.List(ctx); err != nil || len(nodes) != 1 {
+		t.Errorf("the servers: %v, %v", nodes, err)
+	}
+}
+
+// TestGoGuide runs the program of docs/guide/go.md as it is written.
+func TestGoGuide(t *testing.T) {
+	t.Parallel()
+	needBinary(t)
+	page, err := os.ReadFile("../docs/guide/go.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```go\n")
+	program, _, found := strings.Cut(rest, "```\n")
+	if !found {
+		t.Fatal("the guide has no program")
+	}
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startDemo(t)
+	cmd := exec.CommandContext(t.Context(), "go", "run", file)
+	cmd.Env = append(built.Env(), "DRIVEBAY_URL="+s.demo.URL, "DRIVEBAY_API_KEY="+s.demo.APIKey)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "100 GiB attached") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

@@ -377,12 +377,19 @@ func Run(ctx context.Context, cfg config.Config, version string, stdout io.Write
 	if err := s.greet(stdout); err != nil {
 		log.Warn("write greeting", "error", err)
 	}
+	tell := func(state string) {
+		if err := notify(state); err != nil {
+			log.Warn("service manager", "error", err)
+		}
+	}
+	tell(stateReady)
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
 	case err = <-s.failed:
 		log.Error("serving ended", "error", err)
 	}
+	tell(stateStopping)
 	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.DrainTimeout)
 	defer cancel()
 	err = errors.Join(err, s.Close(closeCtx))

@@ -114,7 +114,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, 5 conflict
 	}
 	nounOnly(root)
 	root.AddCommand(s.volume(), s.iso(), s.vps(), s.task(), s.service(), s.location(), s.contexts(),
-		s.serve(), s.migrate(), s.export(), s.load(), s.version(), s.facility(), s.node(), s.client(), s.key(), s.device(),
+		s.serve(), s.migrate(), s.export(), s.load(), s.version(), s.ready(), s.facility(), s.node(), s.client(), s.key(), s.device(),
 		s.price(), s.charge(), s.doctor(), s.quarantine(), s.man())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

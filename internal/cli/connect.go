@@ -37,16 +37,37 @@ func (s *shell) remote() (*client.Client, error) {
 type access struct {
 	URL string `yaml:"url"`
 	Key string `yaml:"key"`
+
+	from    string // who names the server
+	foreign bool   // it is another one than the context's
 }
 
-// target is the server to talk to and the key for it: those of --context, else
-// of the environment, else of the context in use. The key of a context is sent
-// to that context's server and to no other.
+// target is the server to talk to and the key for it.
 func (s *shell) target() (access, error) {
-	from, a := "--url", access{URL: s.url}
+	a, err := s.find()
+	switch {
+	case err != nil:
+		return a, err
+	case a.Key == "" && a.foreign:
+		return a, misuse("%s is another server than the context's, whose key is not for it; give the key in DRIVEBAY_API_KEY.", a.from)
+	case a.Key == "":
+		f := misuse("There is no API key: DRIVEBAY_API_KEY is not set, and there is no context.")
+		f.hint = "A server leaves its first key in its data folder: in admin.key, or in demo.json as adminKey with --demo."
+		return a, f
+	case !isKey(a.Key):
+		return a, misuse("The API key holds a character that no key has.")
+	}
+	return a, nil
+}
+
+// find finds the server and the key: those of --context, else of the
+// environment, else of the context in use. The key of a context is for that
+// context's server and for no other.
+func (s *shell) find() (access, error) {
+	a := access{URL: s.url, from: "--url"}
 	if s.context == "" {
 		if a.URL == "" {
-			from, a.URL = "DRIVEBAY_URL", s.getenv("DRIVEBAY_URL")
+			a.from, a.URL = "DRIVEBAY_URL", s.getenv("DRIVEBAY_URL")
 		}
 		var err error
 		if a.Key, err = s.envKey(); err != nil {
@@ -55,30 +76,22 @@ func (s *shell) target() (access, error) {
 	}
 	if a.URL == "" || a.Key == "" {
 		saved, ok, err := s.savedTarget()
-		switch {
-		case err != nil:
+		if err != nil {
 			return a, err
-		case ok && a.URL == "":
-			from, a.URL = "The context's url", saved.URL
-		case ok && a.Key == "" && !sameServer(a.URL, saved.URL):
-			return a, misuse("%s is another server than the context's, whose key is not for it; give the key in DRIVEBAY_API_KEY.", from)
 		}
-		if a.Key == "" {
+		if ok && a.URL == "" {
+			a.from, a.URL = "The context's url", saved.URL
+		}
+		a.foreign = ok && !sameServer(a.URL, saved.URL)
+		if a.Key == "" && !a.foreign {
 			a.Key = saved.Key
 		}
 	}
 	if a.URL == "" {
 		a.URL = defaultURL
 	}
-	switch {
-	case a.Key == "":
-		f := misuse("There is no API key: DRIVEBAY_API_KEY is not set, and there is no context.")
-		f.hint = "A server leaves its first key in its data folder: in admin.key, or in demo.json as adminKey with --demo."
-		return a, f
-	case !isKey(a.Key):
-		return a, misuse("The API key holds a character that no key has.")
-	case !isAddress(a.URL):
-		return a, misuse("%s is not an address of the form http://host:port.", from) // not quoted: it may hold a password
+	if !isAddress(a.URL) {
+		return a, misuse("%s is not an address of the form http://host:port.", a.from) // not quoted: it may hold a password
 	}
 	return a, nil
 }
@@ -94,11 +107,11 @@ func isAddress(url string) bool {
 }
 
 // sameServer compares two addresses in the ways they may be written.
-func sameServer(a, b string) bool {
-	bare := func(u string) string {
-		return strings.TrimRight(strings.TrimSuffix(strings.TrimRight(strings.ToLower(u), "/"), "/api/v2"), "/")
-	}
-	return bare(a) == bare(b)
+func sameServer(a, b string) bool { return root(a) == root(b) }
+
+// root is an address without the path of the API.
+func root(url string) string {
+	return strings.TrimRight(strings.TrimSuffix(strings.TrimRight(url, "/"), "/api/v2"), "/")
 }
 
 // envKey reads the key from the environment, or from the file named there. It

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,167 +30,118 @@ func mostFlag(cmd *cobra.Command, sp *spending) {
 	cmd.Flags().StringVar(&sp.most, "max-price", "", "refuse it where a month costs more, such as 9.99")
 }
 
-// order is a change of a volume: what it asks for, before anything is sent.
+// order is a change of a volume, before anything is sent.
 type order struct {
-	method string
-	path   []string
-	body   map[string]any
-	query  []client.CallOption
-	what   string // "A volume of 100 GiB on device 1001": the beginning of a sentence
+	what  string // the beginning of a sentence: "A volume of 100 GiB on device 1001"
+	quote func(most *float64, opts ...client.CallOption) (client.Quote, error)
+	place func(most *float64, opts ...client.CallOption) (client.Task, error)
+	price func() (float64, bool, error) // from the price list; nil for what costs nothing
 }
 
-// quote is what the server says an order would do and cost.
-type quote struct {
-	Action             string     `json:"action"`
-	VolumeID           *string    `json:"volumeId"`
-	DeviceID           *int64     `json:"deviceId"`
-	FacilityCode       string     `json:"facilityCode"`
-	SizeBefore         int64      `json:"sizeBefore"`
-	SizeAfter          int64      `json:"sizeAfter"`
-	Online             *bool      `json:"online"`
-	MonthlyPriceBefore float64    `json:"monthlyPriceBefore"`
-	MonthlyPriceAfter  float64    `json:"monthlyPriceAfter"`
-	ChargedNow         float64    `json:"chargedNow"`
-	RenewalsDue        float64    `json:"renewalsDue"`
-	PaidUntil          *time.Time `json:"paidUntil"`
-	NextRenewalAt      *time.Time `json:"nextRenewalAt"`
-	NextRenewalAmount  *float64   `json:"nextRenewalAmount"`
-	At                 time.Time  `json:"at"`
+var quoteColumns = columns[client.Quote]{
+	{head: "ACTION", cell: func(q client.Quote) string { return string(q.Action) }},
+	{head: "VOLUME", cell: func(q client.Quote) string { return optText(q.VolumeID) }},
+	{head: "DEVICE", cell: func(q client.Quote) string { return optNumber(q.DeviceID) }},
+	{head: "FACILITY", cell: func(q client.Quote) string { return q.FacilityCode }},
+	{head: "GIB BEFORE", cell: func(q client.Quote) string { return number(q.SizeBefore) }},
+	{head: "GIB AFTER", cell: func(q client.Quote) string { return number(q.SizeAfter) }},
+	{head: "MONTHLY BEFORE", cell: func(q client.Quote) string { return money(q.MonthlyPriceBefore) }},
+	{head: "MONTHLY AFTER", cell: func(q client.Quote) string { return money(q.MonthlyPriceAfter) }},
+	{head: "CHARGED NOW", cell: func(q client.Quote) string { return money(q.ChargedNow) }},
+	{head: "RENEWALS DUE", cell: func(q client.Quote) string { return money(q.RenewalsDue) }},
+	{head: "PAID UNTIL", cell: func(q client.Quote) string { return date(q.PaidUntil) }},
+	{head: "NEXT RENEWAL", cell: func(q client.Quote) string { return optDate(q.NextRenewalAt) }},
+	{head: "NEXT AMOUNT", cell: func(q client.Quote) string { return optMoney(q.NextRenewalAmount) }},
+	{head: "ONLINE", cell: func(q client.Quote) string { return optYesNo(q.Online) }},
+	{head: "AT", cell: func(q client.Quote) string { return date(q.At) }},
 }
 
-var quoteColumns = columns[quote]{
-	{head: "ACTION", cell: func(q quote) string { return q.Action }},
-	{head: "VOLUME", more: true, cell: func(q quote) string { return optText(q.VolumeID) }},
-	{head: "DEVICE", cell: func(q quote) string { return optNumber(q.DeviceID) }},
-	{head: "FACILITY", more: true, cell: func(q quote) string { return q.FacilityCode }},
-	{head: "GIB BEFORE", cell: func(q quote) string { return number(q.SizeBefore) }},
-	{head: "GIB AFTER", cell: func(q quote) string { return number(q.SizeAfter) }},
-	{head: "MONTHLY BEFORE", cell: func(q quote) string { return money(q.MonthlyPriceBefore) }},
-	{head: "MONTHLY AFTER", cell: func(q quote) string { return money(q.MonthlyPriceAfter) }},
-	{head: "CHARGED NOW", cell: func(q quote) string { return money(q.ChargedNow) }},
-	{head: "RENEWALS DUE", more: true, cell: func(q quote) string { return money(q.RenewalsDue) }},
-	{head: "PAID UNTIL", more: true, cell: func(q quote) string { return optDate(q.PaidUntil) }},
-	{head: "NEXT RENEWAL", more: true, cell: func(q quote) string { return optDate(q.NextRenewalAt) }},
-	{head: "NEXT AMOUNT", more: true, cell: func(q quote) string { return optMoney(q.NextRenewalAmount) }},
-	{head: "ONLINE", more: true, cell: func(q quote) string { return optYesNo(q.Online) }},
-	{head: "AT", more: true, cell: func(q quote) string { return date(q.At) }},
-}
-
-// settle shows what an order would do and cost, and asks. It reports false
-// where the command ends with that.
-func (s *shell) settle(ctx context.Context, c *client.Client, o *order, sp spending, price func() (float64, bool, error)) (bool, error) {
-	if err := o.limit(sp.most); err != nil {
-		return false, err
-	}
-	quoted, err := quotes(ctx, c)
-	if err != nil {
-		return false, err
-	}
-	if !quoted {
-		return s.settleByList(o, sp, price)
-	}
-	q, raw, err := ask(ctx, c, o)
-	if err != nil {
-		return false, err
-	}
-	if sp.dryRun {
-		return false, quoteColumns.one(s, raw, q)
-	}
-	if q.MonthlyPriceAfter <= q.MonthlyPriceBefore && q.ChargedNow <= 0 && q.SizeAfter > 0 {
-		return true, nil
-	}
-	lines := q.sentences(o.what)
-	return s.agree(ctx, sp, lines)
-}
-
-// settleByList does so with the price list, where the server gives no quotes.
-func (s *shell) settleByList(o *order, sp spending, price func() (float64, bool, error)) (bool, error) {
-	if sp.dryRun {
-		return false, failed(Failed, "no_quotes", "The server cannot say what would happen: it has no dry run.")
-	}
+// spend shows what an order would do and cost, asks, and places it. A dry run
+// ends with showing: ok is false then. What was agreed to is the highest price
+// that the order is placed with.
+//
+// With --yes and a key of the user's own it is placed at once: it may be the
+// repeat of one that was carried out, which has no quote any more.
+func (s *shell) spend(ctx context.Context, c *client.Client, o order, sp spending, key string) (t client.Task, raw []byte, ok bool, err error) {
+	var most *float64
 	if sp.most != "" {
-		return false, failed(Failed, "no_quotes", "The server cannot hold --max-price: it knows no highest price.")
+		v, err := amount("max-price", sp.most)
+		if err != nil {
+			return t, nil, false, err
+		}
+		most = &v
 	}
-	if o.method == "DELETE" {
-		return s.agree(context.Background(), sp, []string{o.what + " is deleted with its data."})
+	if !sp.yes || sp.dryRun || key == "" || most != nil {
+		switch quotes, err := c.Volume.Quotes(ctx); {
+		case err != nil:
+			return t, nil, false, err
+		case !quotes:
+			if err := s.listPrice(ctx, o, sp); err != nil {
+				return t, nil, false, err
+			}
+		case sp.dryRun:
+			q, raw, err := whole(func(body client.CallOption) (client.Quote, error) { return o.quote(most, body) })
+			if err == nil {
+				err = quoteColumns.one(s, raw, q)
+			}
+			return t, nil, false, err
+		case !sp.yes || key == "":
+			q, err := o.quote(most)
+			if err != nil {
+				return t, nil, false, err
+			}
+			if most == nil {
+				most = &q.MonthlyPriceAfter
+			}
+			if err := s.agreeTo(ctx, q, o.what, sp); err != nil {
+				return t, nil, false, err
+			}
+		}
 	}
-	monthly, known, err := price()
-	if err != nil {
-		return false, err
-	}
-	if !known {
-		return s.agree(context.Background(), sp, []string{o.what + ": the server's price list does not say what it costs."})
-	}
-	return s.agree(context.Background(), sp, []string{fmt.Sprintf("%s costs %s a month.", o.what, money(monthly))})
+	t, raw, err = change(key, func(opts ...client.CallOption) (client.Task, error) { return o.place(most, opts...) })
+	return t, raw, err == nil, err
 }
 
-// limit puts the highest price into an order.
-func (o *order) limit(most string) error {
-	if most == "" {
+// agreeTo asks whether a quote is agreed to, unless it costs nothing and keeps
+// all data.
+func (s *shell) agreeTo(ctx context.Context, q client.Quote, what string, sp spending) error {
+	if q.MonthlyPriceAfter <= q.MonthlyPriceBefore && q.ChargedNow <= 0 && q.SizeAfter > 0 {
 		return nil
 	}
-	v, err := amount("max-price", most)
-	if err == nil {
-		o.body["maxMonthlyPrice"] = v
-	}
-	return err
+	return s.agree(ctx, sp, sentences(q, what))
 }
 
-// quotes reports whether the server gives quotes. A server that does not would
-// carry out an order with dryRun, so it is asked with one that nobody can carry
-// out: it names neither device nor size. One that knows the parameter complains
-// about it too.
-func quotes(ctx context.Context, c *client.Client) (bool, error) {
-	err := c.Do(ctx, "POST", []string{"vps", "volume"}, struct{}{}, nil, client.WithQuery("dryRun", "unknown"), client.WithoutRetries())
-	var e *client.Error
+// listPrice asks with the price of the price list, where the server gives no
+// quotes.
+func (s *shell) listPrice(ctx context.Context, o order, sp spending) error {
 	switch {
-	case err == nil || !errors.As(err, &e):
-		return false, err
-	case errors.Is(err, client.ErrForbidden), errors.Is(err, client.ErrUnavailable), errors.Is(err, client.ErrRateLimited), e.Status == 0:
-		e.Uncertain = false // nobody can have carried it out
-		return false, err   // as the order would have failed
+	case sp.dryRun:
+		return failed(Failed, client.ReasonNoQuotes, "The server cannot say what would happen: it has no dry run.")
+	case sp.most != "":
+		return failed(Failed, client.ReasonNoQuotes, "The server cannot hold --max-price: it knows no highest price.")
+	case o.price == nil:
+		return s.agree(ctx, sp, []string{o.what + " is deleted with its data."})
 	}
-	_, knows := e.Fields["dryRun"]
-	return knows && e.Status == 400, nil
-}
-
-// ask gets the quote for an order from a server that gives them. An order that
-// would be refused is refused.
-func ask(ctx context.Context, c *client.Client, o *order) (quote, []byte, error) {
-	var raw []byte
-	var got struct {
-		quote
-		TaskID string `json:"taskId"`
+	monthly, known, err := o.price()
+	switch {
+	case err != nil:
+		return err
+	case !known:
+		return s.agree(ctx, sp, []string{o.what + ": the server's price list does not say what it costs."})
 	}
-	opts := append([]client.CallOption{client.WithQuery("dryRun", "true"), client.WithBody(&raw), client.WithoutRetries()}, o.query...)
-	if err := c.Do(ctx, o.method, o.path, o.body, &got, opts...); err != nil {
-		return quote{}, nil, err
-	}
-	if got.TaskID != "" { // several servers behind one address, of which one is old
-		f := failed(Failed, "not_dry", "The server did it instead of saying what it would do: task %s.", got.TaskID)
-		f.TaskID = got.TaskID
-		return quote{}, nil, f
-	}
-	return got.quote, raw, nil
-}
-
-// place makes the order.
-func (o *order) place(ctx context.Context, c *client.Client, key string) (client.Task, []byte, error) {
-	return change(key, func(opts ...client.CallOption) (t client.Task, err error) {
-		err = c.Do(ctx, o.method, o.path, o.body, &t, append(opts, o.query...)...)
-		if err == nil && t.ID == "" {
-			err = failed(Failed, "bad_answer", "The server's answer is not what the API promises: it names no task.")
-		}
-		return t, err
-	})
+	return s.agree(ctx, sp, []string{fmt.Sprintf("%s costs %s a month.", o.what, money(monthly))})
 }
 
 // sentences say what a quote says.
-func (q quote) sentences(what string) []string {
+func sentences(q client.Quote, what string) []string {
 	var lines []string
+	until := ""
+	if q.MonthlyPriceBefore > 0 {
+		until = "; it is paid until " + day(q.PaidUntil)
+	}
 	switch {
 	case q.SizeAfter == 0:
-		lines = append(lines, what+" is deleted with its data.", "Nothing is refunded"+q.until()+".")
+		lines = append(lines, what+" is deleted with its data.", "Nothing is refunded"+until+".")
 	case q.MonthlyPriceBefore > 0 || q.SizeBefore > 0:
 		lines = append(lines, fmt.Sprintf("%s costs %s a month, after %s.", what, money(q.MonthlyPriceAfter), money(q.MonthlyPriceBefore)))
 	default:
@@ -200,7 +150,7 @@ func (q quote) sentences(what string) []string {
 	if q.SizeAfter > 0 {
 		line := fmt.Sprintf("Charged now: %s", money(q.ChargedNow))
 		if q.NextRenewalAt != nil && q.NextRenewalAmount != nil {
-			line += fmt.Sprintf("; next: %s on %s", money(*q.NextRenewalAmount), q.NextRenewalAt.UTC().Format(time.DateOnly))
+			line += fmt.Sprintf("; next: %s on %s", money(*q.NextRenewalAmount), day(*q.NextRenewalAt))
 		}
 		lines = append(lines, line+".")
 	}
@@ -213,15 +163,8 @@ func (q quote) sentences(what string) []string {
 	return lines
 }
 
-func (q quote) until() string {
-	if q.PaidUntil == nil || q.MonthlyPriceBefore == 0 {
-		return ""
-	}
-	return "; it is paid until " + q.PaidUntil.UTC().Format(time.DateOnly)
-}
-
 // agree shows the lines and asks whether to go on. A no is a failure.
-func (s *shell) agree(ctx context.Context, sp spending, lines []string) (bool, error) {
+func (s *shell) agree(ctx context.Context, sp spending, lines []string) error {
 	tell := s.say
 	if !sp.yes {
 		tell = s.tell
@@ -233,23 +176,23 @@ func (s *shell) agree(ctx context.Context, sp spending, lines []string) (bool, e
 		tell("%s", line)
 	}
 	if sp.yes {
-		return true, nil
+		return nil
 	}
 	if !s.typed {
-		return false, misuse("This has to be confirmed: without a terminal, give --yes.")
+		return misuse("This has to be confirmed: without a terminal, give --yes.")
 	}
 	if _, err := io.WriteString(s.err, "Go on? [y/N] "); err != nil {
-		return false, err
+		return err
 	}
 	answer, err := s.readLine(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
-		return true, nil
+		return nil
 	}
-	return false, failed(Failed, "declined", "Nothing was changed.")
+	return failed(Failed, "declined", "Nothing was changed.")
 }
 
 // readLine reads a line that is typed, until ctx ends.

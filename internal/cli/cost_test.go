@@ -18,6 +18,7 @@ const (
 var (
 	probe     = `POST /api/v2/vps/volume?dryRun=unknown {}`
 	dry       = `POST /api/v2/vps/volume?dryRun=true {"deviceId":1001,"size":50}`
+	agreed50  = `POST /api/v2/vps/volume {"deviceId":1001,"maxMonthlyPrice":5,"size":50}`
 	order50   = `POST /api/v2/vps/volume {"deviceId":1001,"size":50}`
 	createdV1 = taskJSON("Success", "", `{"action":"volume.create","volumeId":"v1"}`)
 )
@@ -40,7 +41,7 @@ func TestQuotes(t *testing.T) {
 		out    string   // part of it
 		err    []string // parts of it
 	}{
-		{"quoted", "--yes", []canned{{status: 400, body: noDryRun}, {status: 200, body: quoted50}, ok}, Done, []string{probe, dry, order50}, "v1  ",
+		{"quoted", "--yes", []canned{{status: 400, body: noDryRun}, {status: 200, body: quoted50}, ok}, Done, []string{probe, dry, agreed50}, "v1  ",
 			[]string{"costs 5.00 a month.\n", "Charged now: 5.00; next: 5.00 on 2029-02-01.\n", "powered off and on"}},
 		{"quoted, not confirmed", "", []canned{{status: 400, body: noDryRun}, {status: 200, body: quoted50}}, Usage, []string{probe, dry}, "",
 			[]string{"costs 5.00 a month.", "give --yes"}},
@@ -50,11 +51,12 @@ func TestQuotes(t *testing.T) {
 			[]string{probe, dry}, "", []string{"Full. (quota_exceeded)"}},
 		{"highest price", "--yes --max-price 4.50", []canned{{status: 400, body: noDryRun}, {status: 409, body: `{"code":409,"message":"Dear.","reason":"price_changed","requestId":"R"}`}}, Conflict,
 			[]string{probe, `POST /api/v2/vps/volume?dryRun=true {"deviceId":1001,"maxMonthlyPrice":4.5,"size":50}`}, "", []string{"(price_changed)"}},
-		{"an old server among new ones", "--yes", []canned{{status: 400, body: noDryRun}, ok}, Failed, []string{probe, dry}, "", []string{"task T1", "(not_dry)"}},
+		{"an old server among new ones", "--yes", []canned{{status: 400, body: noDryRun}, ok}, Failed, []string{probe, dry}, "", []string{"task T1", "(no_quotes)"}},
 		{"no quotes", "--yes", []canned{{status: 400, body: noSize}, ok}, Done, []string{probe, order50}, "v1  ", []string{"costs 5.00 a month.\n"}},
 		{"no quotes, not confirmed", "", []canned{{status: 400, body: noSize}}, Usage, []string{probe}, "", []string{"costs 5.00 a month.", "give --yes"}},
 		{"no quotes, dry run", "--dry-run", []canned{{status: 400, body: noSize}}, Failed, []string{probe}, "", []string{"(no_quotes)"}},
 		{"no quotes, highest price", "--yes --max-price 9", []canned{{status: 400, body: noSize}}, Failed, []string{probe}, "", []string{"(no_quotes)"}},
+		{"a key of one's own", "--yes --idempotency-key K1", []canned{ok}, Done, []string{order50}, "v1  ", nil},
 		{"no permission", "--yes", []canned{{status: 403, body: `{"code":403,"message":"No.","reason":"permission_missing","requestId":"R"}`}}, Refused, []string{probe}, "", []string{"(permission_missing)"}},
 		{"not JSON", "--yes", []canned{{status: 200, body: "hello"}, ok}, Done, []string{probe, order50}, "v1  ", nil},
 	} {
@@ -110,7 +112,6 @@ func TestQuotedDelete(t *testing.T) {
 func TestUncertain(t *testing.T) {
 	t.Parallel()
 	r := newRemote(t, map[string][]canned{
-		"POST /api/v2/vps/volume/":               {{status: 400, body: noSize}},
 		"POST /api/v2/vps/volume":                {{status: 400, body: noSize}, {status: 502, body: "<html>"}},
 		"GET /api/v2/vps/1001":                   {{status: 200, body: vpsJSON}},
 		"GET /api/v2/vps/available-volume-sizes": {{status: 200, body: sizesJSON}},

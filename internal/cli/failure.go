@@ -83,6 +83,8 @@ func refusal(e *client.Error) *failure {
 	switch {
 	case e.Reason == client.ReasonBadCall:
 		f.status, f.Message = Usage, sentence(e.Message)
+	case e.Reason == client.ReasonNoQuotes:
+		f.Message = sentence(e.Message)
 	case e.Reason == client.ReasonUnreachable:
 		f.Message = "The server does not answer: " + strings.TrimSuffix(e.Message, ".") + "."
 	case e.Reason == client.ReasonBadAnswer:

@@ -76,23 +76,28 @@ func (s *shell) volumeCreate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		o := &order{
-			method: "POST", path: []string{"vps", "volume"}, body: map[string]any{"deviceId": n.device, "size": n.size},
+		v := client.VolumeCreate{DeviceID: n.device, SizeGiB: n.size}
+		o := order{
 			what: fmt.Sprintf("A volume of %d GiB on device %d", n.size, n.device),
+			quote: func(most *float64, opts ...client.CallOption) (client.Quote, error) {
+				v.MaxMonthlyPrice = most
+				return c.Volume.QuoteCreate(ctx, v, opts...)
+			},
+			place: func(most *float64, opts ...client.CallOption) (client.Task, error) {
+				v.MaxMonthlyPrice = most
+				return c.Volume.Create(ctx, v, opts...)
+			},
+			price: func() (float64, bool, error) {
+				d, err := c.VPS.Get(ctx, n.device)
+				if err != nil {
+					return 0, false, err
+				}
+				sizes, err := c.Volume.Sizes(ctx, d.FacilityCode)
+				return priceOf(sizes, n.size, err)
+			},
 		}
-		ok, err := s.settle(ctx, c, o, n.spending, func() (float64, bool, error) {
-			v, err := c.VPS.Get(ctx, n.device)
-			if err != nil {
-				return 0, false, err
-			}
-			sizes, err := c.Volume.Sizes(ctx, v.FacilityCode)
-			return priceOf(sizes, n.size, err)
-		})
+		t, raw, ok, err := s.spend(ctx, c, o, n.spending, n.key)
 		if err != nil || !ok {
-			return err
-		}
-		t, raw, err := o.place(ctx, c, n.key)
-		if err != nil {
 			return err
 		}
 		return s.showVolume(ctx, c, t, raw, t.VolumeID(), n)
@@ -126,22 +131,24 @@ func (s *shell) volumeResize() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		o := &order{
-			method: "PUT", path: []string{"vps", "volume", v.ID}, body: map[string]any{"size": n.size},
+		to := client.VolumeResize{SizeGiB: n.size, DeviceID: deviceOf(v)}
+		o := order{
 			what: fmt.Sprintf("Volume %s of %d instead of %d GiB", v.ID, n.size, v.SizeGiB),
+			quote: func(most *float64, opts ...client.CallOption) (client.Quote, error) {
+				to.MaxMonthlyPrice = most
+				return c.Volume.QuoteResize(ctx, v.ID, to, opts...)
+			},
+			place: func(most *float64, opts ...client.CallOption) (client.Task, error) {
+				to.MaxMonthlyPrice = most
+				return c.Volume.Resize(ctx, v.ID, to, opts...)
+			},
+			price: func() (float64, bool, error) {
+				sizes, err := c.Volume.AvailableSizes(ctx, v.ID)
+				return priceOf(sizes, n.size, err)
+			},
 		}
-		if v.DeviceID != nil {
-			o.body["deviceId"] = *v.DeviceID
-		}
-		ok, err := s.settle(ctx, c, o, n.spending, func() (float64, bool, error) {
-			sizes, err := c.Volume.AvailableSizes(ctx, v.ID)
-			return priceOf(sizes, n.size, err)
-		})
+		t, raw, ok, err := s.spend(ctx, c, o, n.spending, n.key)
 		if err != nil || !ok {
-			return err
-		}
-		t, raw, err := o.place(ctx, c, n.key)
-		if err != nil {
 			return err
 		}
 		return s.showVolume(ctx, c, t, raw, v.ID, n)
@@ -158,6 +165,14 @@ func (s *shell) volumeResize() *cobra.Command {
 	mostFlag(cmd, &n.spending)
 	waitFlags(cmd, &n.waiting, 15*time.Minute)
 	return offers(cmd, volumeColumns.names())
+}
+
+// deviceOf is the device that a volume is attached to; 0 for none.
+func deviceOf(v client.Volume) int64 {
+	if v.DeviceID == nil {
+		return 0
+	}
+	return *v.DeviceID
 }
 
 // priceOf finds a size in a price list.
@@ -209,20 +224,21 @@ func (s *shell) volumeDelete() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		o := &order{
-			method: "DELETE", path: []string{"vps", "volume", v.ID}, body: map[string]any{},
+		from := client.VolumeDelete{DeviceID: deviceOf(v)}
+		o := order{
 			what: fmt.Sprintf("Volume %s of %d GiB", v.ID, v.SizeGiB),
+			quote: func(_ *float64, opts ...client.CallOption) (client.Quote, error) {
+				return c.Volume.QuoteDelete(ctx, v.ID, from, opts...)
+			},
+			place: func(_ *float64, opts ...client.CallOption) (client.Task, error) {
+				return c.Volume.Delete(ctx, v.ID, from, opts...)
+			},
 		}
 		if v.DeviceID != nil {
 			o.what += fmt.Sprintf(" on device %d", *v.DeviceID)
-			o.body["deviceId"] = *v.DeviceID
-			o.query = append(o.query, client.WithQuery("deviceId", number(*v.DeviceID))) // some proxies drop the body of a DELETE
 		}
-		if ok, err := s.settle(ctx, c, o, n.spending, nil); err != nil || !ok {
-			return err
-		}
-		t, raw, err := o.place(ctx, c, n.key)
-		if err != nil {
+		t, raw, ok, err := s.spend(ctx, c, o, n.spending, n.key)
+		if err != nil || !ok {
 			return err
 		}
 		return s.finish(ctx, c, t, raw, n.waiting, "Volume "+v.ID+" is deleted.")

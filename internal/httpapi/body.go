@@ -29,6 +29,7 @@ type body struct {
 	dec  *jx.Decoder
 	out  *jx.Writer
 	errs *fieldErrors
+	dry  bool // the operation has a dry run, which is asked for in the query
 }
 
 var bodies = sync.Pool{New: func() any { return &body{dec: jx.DecodeBytes(nil), out: &jx.Writer{}} }}
@@ -70,7 +71,7 @@ func (b *body) read(o *operation, r *http.Request, errs *fieldErrors) error {
 // check does the work of read on the bytes of a body.
 func (b *body) check(o *operation, raw []byte, errs *fieldErrors) error {
 	b.out.Reset()
-	b.errs = errs
+	b.errs, b.dry = errs, o.quote != nil
 	if len(bytes.TrimLeft(raw, " \t\r\n")) == 0 {
 		if !o.bodyRequired {
 			b.Reset(nil)
@@ -144,6 +145,9 @@ func (b *body) object(s *shape, path string, depth int) error {
 			return err
 		}
 		if i < 0 {
+			if b.dry && depth == 1 && strings.EqualFold(string(it.Key()), dryRun) {
+				b.errs.add(dryRun, "belongs in the query string") // ignored, it would be done
+			}
 			if !others.add(it.Key()) {
 				return errBodyRepeat.Textf("The request body has the key %s twice in one object", quoted(string(it.Key())))
 			}

@@ -21,6 +21,7 @@ type call struct {
 	probe bool
 	gone  bool // the client gave up
 	hasty bool // it must not wait: its answer is known to be a refusal
+	dry   bool // nothing is to be changed; see isDry
 
 	toll   *toll         // nil unless it may wait
 	waited time.Duration // for something to happen, with nothing to do

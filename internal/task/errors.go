@@ -27,6 +27,12 @@ var (
 	errDraining = errors.New("server is stopping")
 )
 
+// What a caller learns of an error that is ours.
+const (
+	internalReason fault.Reason = "internal"
+	internalText   string       = "internal error"
+)
+
 // Failure is what a caller learns of a task that failed.
 type Failure struct {
 	Reason    fault.Reason
@@ -55,7 +61,7 @@ func Classify(err error) Failure {
 	case errors.Is(err, context.DeadlineExceeded):
 		return Failure{Reason: ErrDeadline.Reason, Text: ErrDeadline.Text}
 	default:
-		return Failure{Reason: "internal", Text: "internal error"}
+		return Failure{Reason: internalReason, Text: internalText}
 	}
 }
 

@@ -242,7 +242,7 @@ func (c *check) ledger(s service) {
 		price int64
 	}
 	var steps []step
-	c.w.rows(`SELECT c.at, json_extract(t.args, '$.monthlyCents') FROM charge c JOIN task t ON t.id = c.task_id
+	c.w.rows(`SELECT c.at, coalesce(json_extract(t.args, '$.monthlyCents'), 0) FROM charge c JOIN task t ON t.id = c.task_id
 		WHERE c.service_id = ? AND c.kind = 'resize' ORDER BY c.id`, []any{s.id}, func(scan func(...any)) {
 		var at, to int64
 		scan(&at, &to)

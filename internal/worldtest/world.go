@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ import (
 	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
 )
@@ -66,7 +68,7 @@ const Lab = "LAB1"
 var Start = time.Date(2024, 1, 31, 12, 0, 0, 0, time.UTC)
 
 // Patience bounds every wait of a world.
-const Patience = 30 * time.Second
+const Patience = testneed.Patience
 
 // Options change a world from the start. Zero values are good ones.
 type Options struct {
@@ -87,6 +89,7 @@ type World struct {
 	opt  Options
 	path string // of the database
 	raw  *sql.DB
+	dump string // the statement of Dump
 
 	advances atomic.Int64
 
@@ -369,6 +372,20 @@ func (w *World) Count(query string, args ...any) (n int) {
 	w.t.Helper()
 	w.rows(query, args, func(scan func(...any)) { scan(&n) })
 	return n
+}
+
+// Dump is every row of the database as text.
+func (w *World) Dump() []string {
+	w.t.Helper()
+	if w.dump == "" { // one statement for all tables, which stay the same
+		var all []string
+		for _, table := range w.column(`SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name`) {
+			row := w.column(`SELECT group_concat('quote(' || name || ')', ' || '','' || ') FROM pragma_table_info(?)`, table)[0]
+			all = append(all, fmt.Sprintf(`SELECT '%s: ' || %s FROM %s`, table, row, table))
+		}
+		w.dump = strings.Join(all, " UNION ALL ")
+	}
+	return w.column(w.dump)
 }
 
 // Drivers are the fakes, by facility.

@@ -67,6 +67,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Cancelled", testCancelled},
 		{"View", testView},
 		{"ReadWhileWriting", testReadWhileWriting},
+		{"DecideWhileWriting", testDecideWhileWriting},
 		{"Close", testClose},
 		{"Reopen", testReopen},
 
