@@ -21,6 +21,7 @@ type spending struct {
 }
 
 func spendFlags(cmd *cobra.Command, sp *spending) {
+	note(cmd, quoteNote, "yes")
 	f := cmd.Flags()
 	f.BoolVarP(&sp.yes, "yes", "y", false, "do not ask; needed without a terminal")
 	f.BoolVar(&sp.dryRun, "dry-run", false, "show what it would do and cost, and do nothing")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 	"pgregory.net/rapid"
 )
 
@@ -159,5 +160,32 @@ func TestNarrow(t *testing.T) {
 	got := g.lines(22, true)
 	if diff := cmp.Diff("ID  NAME             X\n1   日本語の名前で…  a\n2   a long name th…  b\n", got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestHelp: every command says what it does and shows an example of it.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	root := (&shell{getenv: func(string) string { return "" }}).root()
+	n := 0
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		for _, c := range cmd.Commands() {
+			if c.Name() == "help" || c.Name() == "completion" {
+				continue
+			}
+			if c.HasSubCommands() {
+				walk(c)
+				continue
+			}
+			n++
+			if c.Short == "" || strings.HasSuffix(c.Short, ".") || !strings.Contains(c.Example, c.CommandPath()) {
+				t.Errorf("%s: %q, with the example %q", c.CommandPath(), c.Short, c.Example)
+			}
+		}
+	}
+	walk(root)
+	if n < 50 {
+		t.Errorf("%d commands, want all", n)
 	}
 }

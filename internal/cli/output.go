@@ -82,13 +82,23 @@ func note(cmd *cobra.Command, name, value string) {
 	cmd.Annotations[name] = value
 }
 
-// taskNote is the annotation of a command that prints its task with --no-wait.
-const taskNote = "task"
+// The annotations of commands that print their task with --no-wait, and a quote
+// with --dry-run.
+const (
+	taskNote  = "task"
+	quoteNote = "quote"
+)
 
-// columnsOf are the columns that cmd prints; those of a task where it does not
-// wait for one.
+// columnsOf are the columns that cmd prints.
 func columnsOf(cmd *cobra.Command) []string {
-	if f := cmd.Flags().Lookup("no-wait"); f != nil && f.Value.String() == "true" && cmd.Annotations[taskNote] != "" {
+	given := func(note, flag string) bool {
+		f := cmd.Flags().Lookup(flag)
+		return f != nil && f.Value.String() == "true" && cmd.Annotations[note] != ""
+	}
+	switch {
+	case given(quoteNote, "dry-run"):
+		return quoteColumns.names()
+	case given(taskNote, "no-wait"):
 		return taskColumns.names()
 	}
 	if names := cmd.Annotations[columnsNote]; names != "" {

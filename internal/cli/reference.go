@@ -62,6 +62,9 @@ func describe(b *strings.Builder, cmd *cobra.Command, depth int) {
 	if cmd.Annotations[columnsNote] != "" {
 		fmt.Fprintf(b, "Columns: %s.\n\n", strings.ReplaceAll(cmd.Annotations[columnsNote], ",", ", "))
 	}
+	if cmd.Annotations[quoteNote] != "" {
+		fmt.Fprintf(b, "With `--dry-run`: %s.\n\n", strings.Join(quoteColumns.names(), ", "))
+	}
 	own := cmd.LocalNonPersistentFlags()
 	if cmd.Name() == "serve" || cmd.Name() == "export" || cmd.Name() == "import" && depth == 2 {
 		own = pflag.NewFlagSet("", pflag.ContinueOnError) // config.md has them
