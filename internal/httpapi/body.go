@@ -165,7 +165,9 @@ func (b *body) object(s *shape, path string, depth int) error {
 	}
 	b.out.ObjEnd()
 	for i := range s.props {
-		if p := &s.props[i]; p.required && seen&(1<<i) == 0 {
+		p := &s.props[i]
+		required := p.required || p.unless >= 0 && seen&(1<<p.unless) == 0
+		if required && seen&(1<<i) == 0 {
 			b.errs.add(join(path, p.name), "'"+p.name+"' is a required property")
 		}
 	}
