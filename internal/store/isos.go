@@ -196,7 +196,7 @@ func (s ISOs) Unfinished(ctx context.Context) ([]string, error) {
 // its import.
 func (s ISOs) Uploads(ctx context.Context, folder string) ([]string, error) {
 	out, err := all(ctx, s.db.reader(), func(r scanner) (id string, err error) { return id, r.Scan(&id) },
-		`SELECT id FROM iso WHERE upload = $1 AND state IN ('uploading', 'queued', 'verifying') ORDER BY id`, folder)
+		`SELECT id FROM iso WHERE upload = $1 AND upload <> '' AND state IN ('uploading', 'queued', 'verifying') ORDER BY id`, folder)
 	return out, translate(err)
 }
 
@@ -204,7 +204,8 @@ func (s ISOs) Uploads(ctx context.Context, folder string) ([]string, error) {
 // one process that could have gone on is this one, just started.
 func (s ISOs) FreeUploads(ctx context.Context, node string) error {
 	return s.db.tx(ctx, func(t *Tx) error {
-		_, err := t.exec(ctx, `UPDATE iso SET upload_writer = '' WHERE substr(upload_writer, 1, length($1)) = $1`, node+"/")
+		_, err := t.exec(ctx, `UPDATE iso SET upload_writer = '' WHERE upload_writer > $1 AND upload_writer < $2 AND upload_writer <> ''`,
+			node+"/", node+"0") // what comes behind a slash
 		return err
 	})
 }

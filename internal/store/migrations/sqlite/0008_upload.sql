@@ -6,3 +6,4 @@ ALTER TABLE iso ADD COLUMN upload_writer TEXT NOT NULL DEFAULT '';
 ALTER TABLE iso ADD COLUMN upload_until INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE iso ADD COLUMN upload_at INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX iso_upload ON iso (upload, id) WHERE upload <> '';
+CREATE INDEX iso_upload_writer ON iso (upload_writer) WHERE upload_writer <> '';
