@@ -71,7 +71,6 @@ func (r *repeats) play() {
 	r.task("attachISO", "/vps/1001/attachiso", `{"isoId": "`+i+`"}`)
 	r.task("detachISO", "/vps/1001/detachiso", "")
 	r.task("powerVPS", "/vps/1001/power?action=boot", `{"action": "cycle"}`)
-	r.twice("createISO", "/vps/iso", (&golden{world: r.world}).form("", anUpload))
 	r.task("deleteISO", "/vps/iso/"+i+"?facilityCode=TPA1", "")
 
 	r.twice("adminPutFacility", "/admin/facilities/AMS1", `{"title": "Amsterdam 1", "city": "Amsterdam", "country": "NL"}`)

@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -147,7 +149,15 @@ func (b *sentBody) Read(p []byte) (int, error) {
 		return 0, errNotReady
 	default:
 	}
-	return b.from.Read(p)
+	n, err := b.from.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		select {
+		case <-b.stopping:
+			err = errNotReady
+		default:
+		}
+	}
+	return n, err
 }
 
 // watch ends a read that waits when the server stops, until the function it
