@@ -2,10 +2,13 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/drivebay/drivebay/internal/config"
@@ -35,7 +38,7 @@ func (s *Server) openUploads(ctx context.Context) error {
 	u := s.ISOs.Uploads
 	err := os.MkdirAll(u.Folder, 0o700)
 	if err == nil {
-		u.ID, err = instanceID(filepath.Join(u.Folder, "folder.id"))
+		u.ID, err = sharedID(filepath.Join(u.Folder, "folder.id"))
 	}
 	if err != nil {
 		return fmt.Errorf("open folder of uploads: %w", err)
@@ -65,6 +68,29 @@ func (s *Server) openUploads(ctx context.Context) error {
 		}
 	}()
 	return nil
+}
+
+// sharedID is instanceID for a file that several servers may make at once: it
+// is that of the first.
+func sharedID(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	id := newID()
+	own := path + "." + id // no other server's
+	if err := writeFile(own, []byte(id+"\n")); err != nil {
+		return "", err
+	}
+	err = os.Link(own, path) // unlike a rename, not over another one
+	if err = errors.Join(err, os.Remove(own)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	b, err = os.ReadFile(path)
+	return strings.TrimSpace(string(b)), err
 }
 
 func (s *Server) sweepUploads(ctx context.Context) error {
