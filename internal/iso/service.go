@@ -96,6 +96,10 @@ func (s *Service) Create(ctx context.Context, clientID int64, c Create) (ISO, er
 	if err := s.check(ctx, c); err != nil {
 		return ISO{}, err
 	}
+	shown := ""
+	if c.URL != "" {
+		shown = fetch.Redact(c.URL)
+	}
 	i := ISO{
 		ID: s.NewID(), ClientID: clientID, FacilityCode: c.FacilityCode, Name: c.Name, Description: c.Description,
 		URL: c.URL, Checksum: c.Checksum, Bootable: c.Bootable, State: Queued, CreatedAt: s.Now(),
@@ -114,7 +118,7 @@ func (s *Service) Create(ctx context.Context, clientID int64, c Create) (ISO, er
 		}
 		t, err := tx.Enqueue(ctx, task.New{
 			Kind: KindCreate, Lane: task.ISOLane(i.ID), Queue: task.Imports, ClientID: clientID, ISOID: i.ID, Facility: i.FacilityCode, Delay: wait,
-			Args: args{ISOID: i.ID, FacilityCode: i.FacilityCode, Name: i.Name, URL: fetch.Redact(i.URL), Action: string(KindCreate)},
+			Args: args{ISOID: i.ID, FacilityCode: i.FacilityCode, Name: i.Name, URL: shown, Action: string(KindCreate)},
 		})
 		if err != nil {
 			return err

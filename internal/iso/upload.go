@@ -265,8 +265,11 @@ func (u *upload) write(ctx context.Context, keep bool, hold time.Duration) error
 		if i, err = tx.ISO(ctx, u.id); err == nil {
 			err = checkUploaded(i)
 		}
-		if err == nil && i.State != Uploading {
-			err = ErrUploadOver // by another writer, when this one was thought dead
+		switch { // by another writer, when this one was thought dead
+		case err == nil && i.State != Uploading:
+			err = ErrUploadOver
+		case err == nil && i.Done != u.saved:
+			err = ErrUploadOffset.Textf("The upload is at offset %d by now", i.Done)
 		}
 		if err != nil {
 			return err

@@ -48,6 +48,9 @@ func TestUpload(t *testing.T) {
 		req.Checksum = algorithm + ":" + worldtest.Digest(algorithm, image)
 		i := begun(t, w, worldtest.Client, req)
 		wantUsed(t, w, 1, int64(len(image)))
+		if w.Count(`SELECT count(*) FROM task WHERE id = ? AND args LIKE '%"url"%'`, i.TaskID) != 0 {
+			t.Error("the task names a url")
+		}
 		if i.Status() != "Waiting for upload" || i.Size != int64(len(image)) || i.Ready() {
 			t.Errorf("accepted: %+v", i)
 		}
@@ -252,6 +255,41 @@ func TestUploadOneWriter(t *testing.T) {
 	send(t, w, i.ID, 3000, len(image))
 	w.Succeeds(importOf(i))
 	w.Check()
+}
+
+// A writer that was thought dead records nothing over what another one did
+// meanwhile.
+func TestUploadOvertaken(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		meanwhile string
+		want      *fault.Error
+		at        int
+	}{
+		"by one that writes":  {`UPDATE iso SET upload_writer = 'two/1/x', upload_until = 1 << 60`, iso.ErrUploadBusy, 0},
+		"by one that is done": {`UPDATE iso SET upload_writer = '', done_bytes = 5000`, iso.ErrUploadOffset, 5000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldtest.Options{})
+			i := begun(t, w, worldtest.Client, sending())
+			body, over := newSlowBody(image[:3000]), make(chan error)
+			go func() {
+				_, err := w.ISOs.Upload(ctx, mine, i.ID, 0, -1, body)
+				over <- err
+			}()
+			<-body.read
+			w.Exec(c.meanwhile)
+			close(body.release)
+			if err := <-over; !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %s", err, c.want.Reason)
+			}
+			at(t, w, i.ID, c.at)
+			if info, err := os.Stat(filepath.Join(w.Uploads, i.ID+".part")); err != nil || info.Size() < 3000 {
+				t.Errorf("bytes of an upload that goes on are gone: %v", err)
+			}
+		})
+	}
 }
 
 // A server that was killed while it wrote does not keep its next start out.
