@@ -430,20 +430,26 @@ type ClientInterface interface {
 	// Corresponds with GET /vps/iso (the `ListISOs` operationId).
 	ListISOs(ctx context.Context, params *ListISOsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// CreateISOWithBody Import an ISO from a URL
+	// CreateISOWithBody Import an ISO from a URL or a file
 	//
 	// Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 	// `ready` is true. Addresses inside private networks are refused unless the server allows them.
+	//
+	// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+	// PATCH appends. The import goes on when all of them are there.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /vps/iso (the `CreateISO` operationId).
 	CreateISOWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// CreateISO Import an ISO from a URL
+	// CreateISO Import an ISO from a URL or a file
 	//
 	// Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 	// `ready` is true. Addresses inside private networks are refused unless the server allows them.
+	//
+	// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+	// PATCH appends. The import goes on when all of them are there.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1400,10 +1406,13 @@ func (c *Client) ListISOs(ctx context.Context, params *ListISOsParams, reqEditor
 	return c.Client.Do(req)
 }
 
-// CreateISOWithBody Import an ISO from a URL
+// CreateISOWithBody Import an ISO from a URL or a file
 //
 // Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 // `ready` is true. Addresses inside private networks are refused unless the server allows them.
+//
+// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+// PATCH appends. The import goes on when all of them are there.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1420,10 +1429,13 @@ func (c *Client) CreateISOWithBody(ctx context.Context, contentType string, body
 	return c.Client.Do(req)
 }
 
-// CreateISO Import an ISO from a URL
+// CreateISO Import an ISO from a URL or a file
 //
 // Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 // `ready` is true. Addresses inside private networks are refused unless the server allows them.
+//
+// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+// PATCH appends. The import goes on when all of them are there.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4965,20 +4977,26 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /vps/iso (the `ListISOs` operationId).
 	ListISOsWithResponse(ctx context.Context, params *ListISOsParams, reqEditors ...RequestEditorFn) (*ListISOsResponse, error)
 
-	// CreateISOWithBodyWithResponse Import an ISO from a URL
+	// CreateISOWithBodyWithResponse Import an ISO from a URL or a file
 	//
 	// Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 	// `ready` is true. Addresses inside private networks are refused unless the server allows them.
+	//
+	// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+	// PATCH appends. The import goes on when all of them are there.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /vps/iso (the `CreateISO` operationId).
 	CreateISOWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateISOResponse, error)
 
-	// CreateISOWithResponse Import an ISO from a URL
+	// CreateISOWithResponse Import an ISO from a URL or a file
 	//
 	// Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 	// `ready` is true. Addresses inside private networks are refused unless the server allows them.
+	//
+	// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+	// PATCH appends. The import goes on when all of them are there.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7848,10 +7866,13 @@ func (c *ClientWithResponses) ListISOsWithResponse(ctx context.Context, params *
 	return ParseListISOsResponse(rsp)
 }
 
-// CreateISOWithBodyWithResponse Import an ISO from a URL
+// CreateISOWithBodyWithResponse Import an ISO from a URL or a file
 //
 // Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 // `ready` is true. Addresses inside private networks are refused unless the server allows them.
+//
+// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+// PATCH appends. The import goes on when all of them are there.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7864,10 +7885,13 @@ func (c *ClientWithResponses) CreateISOWithBodyWithResponse(ctx context.Context,
 	return ParseCreateISOResponse(rsp)
 }
 
-// CreateISOWithResponse Import an ISO from a URL
+// CreateISOWithResponse Import an ISO from a URL or a file
 //
 // Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 // `ready` is true. Addresses inside private networks are refused unless the server allows them.
+//
+// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+// PATCH appends. The import goes on when all of them are there.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

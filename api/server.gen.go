@@ -117,7 +117,7 @@ type ServerInterface interface {
 	// ListISOs List the ISOs of a facility
 	// (GET /vps/iso)
 	ListISOs(w http.ResponseWriter, r *http.Request, params ListISOsParams)
-	// CreateISO Import an ISO from a URL
+	// CreateISO Import an ISO from a URL or a file
 	// (POST /vps/iso)
 	CreateISO(w http.ResponseWriter, r *http.Request)
 	// DeleteISO Delete an ISO
@@ -369,7 +369,7 @@ func (_ Unimplemented) ListISOs(w http.ResponseWriter, r *http.Request, params L
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
-// CreateISO Import an ISO from a URL
+// CreateISO Import an ISO from a URL or a file
 // (POST /vps/iso)
 func (_ Unimplemented) CreateISO(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
@@ -3756,7 +3756,7 @@ type StrictServerInterface interface {
 	// ListISOs List the ISOs of a facility
 	// (GET /vps/iso)
 	ListISOs(ctx context.Context, request ListISOsRequestObject) (ListISOsResponseObject, error)
-	// CreateISO Import an ISO from a URL
+	// CreateISO Import an ISO from a URL or a file
 	// (POST /vps/iso)
 	CreateISO(ctx context.Context, request CreateISORequestObject) (CreateISOResponseObject, error)
 	// DeleteISO Delete an ISO

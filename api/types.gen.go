@@ -548,7 +548,8 @@ type ISO struct {
 	// Size In bytes; null until known.
 	Size *int64 `json:"size"`
 
-	// Status `Queued`, `N% Downloaded`, `Verifying`, `Ready`, else why it failed.
+	// Status `Queued`, `N% Downloaded`, `Verifying`, `Ready`, else why it failed. Of an upload, before it is queued: `Waiting for upload`,
+	// `N% Uploaded`.
 	Status string `json:"status"`
 
 	// TaskID The task that imports it.
@@ -557,7 +558,13 @@ type ISO struct {
 	// UEFI It boots on UEFI; null until known.
 	UEFI *bool `json:"uefi"`
 
-	// URL Where it was imported from, without a password.
+	// UploadOffset How many bytes of the upload are stored for good; null unless the upload goes on.
+	UploadOffset *int64 `json:"uploadOffset"`
+
+	// UploadURL The path on this server that takes the bytes, by the tus protocol; null unless the upload goes on.
+	UploadURL *string `json:"uploadUrl"`
+
+	// URL Where it was imported from, without a password; empty for an upload.
 	URL string `json:"url"`
 }
 
@@ -582,14 +589,23 @@ type ISOCreate struct {
 	FacilityCode string `json:"facilityCode"`
 	Name         string `json:"name"`
 
-	// URL An http or https address.
-	URL string `json:"url"`
+	// Upload The image is sent by the client, to `uploadUrl`.
+	Upload *ISOUpload `json:"upload,omitempty"`
+
+	// URL An http or https address. Required unless there is `upload`.
+	URL string `json:"url,omitempty"`
 }
 
 // ISODetach defines model for ISODetach.
 type ISODetach struct {
 	// Force Whether to open a tray that the guest locks.
 	Force *bool `json:"force,omitempty"`
+}
+
+// ISOUpload The image is sent by the client, to `uploadUrl`.
+type ISOUpload struct {
+	// Size The length of the image in bytes.
+	Size int64 `json:"size"`
 }
 
 // ImportedDisk defines model for ImportedDisk.

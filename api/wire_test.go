@@ -32,7 +32,7 @@ var wireTypes = map[string]any{
 
 // requestTypes are the schemas that only requests carry.
 var requestTypes = []string{
-	"ClientCreate", "DeviceCreate", "FacilityPut", "ISOAttach", "ISOCreate", "ISODetach", "KeyCreate", "PricePut", "QuotaPut", "ReconcileRequest",
+	"ClientCreate", "DeviceCreate", "FacilityPut", "ISOAttach", "ISOCreate", "ISODetach", "ISOUpload", "KeyCreate", "PricePut", "QuotaPut", "ReconcileRequest",
 	"VPSImport", "VolumeCreate", "VolumeDelete", "VolumeResize", "VPSPower",
 }
 

@@ -80,6 +80,7 @@ type Server struct {
 	drained    <-chan struct{}
 	deaf       <-chan struct{} // closed once guests are heard of no more
 	stopping   chan struct{}   // closed when Close begins
+	stopSweep  func()          // of the folder of uploads; nil: it is not swept
 	failed     chan error
 }
 
@@ -116,6 +117,9 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err 
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	if err := s.join(ctx, opt); err != nil {
+		return nil, err
+	}
+	if err := s.openUploads(ctx); err != nil {
 		return nil, err
 	}
 	if cfg.Role != config.RoleAPI {
@@ -169,6 +173,7 @@ func (s *Server) wire(opt Options) {
 		Store: s.db.ISOs(), Drivers: s.drivers, Now: now, NewID: newID,
 		Fetcher:   fetch.New(fetch.Options{Allow: s.cfg.FetchAllow, MaxBytes: s.cfg.FetchMaxBytes, UserAgent: "drivebay/" + opt.Version}),
 		Staging:   filepath.Join(s.cfg.DataDir, "imports"),
+		Uploads:   s.uploads(),
 		CancelRun: s.engine.CancelRun,
 		Imported:  s.metrics.ObserveImport,
 	}
@@ -337,6 +342,9 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	if s.deaf != nil {
 		<-s.deaf
+	}
+	if s.stopSweep != nil {
+		s.stopSweep()
 	}
 	if s.left != nil {
 		s.nodes()

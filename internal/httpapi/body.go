@@ -135,7 +135,7 @@ func (b *body) object(s *shape, path string, depth int) error {
 	if err != nil {
 		return malformed(err)
 	}
-	var seen uint64
+	var seen, given uint64 // given: with a value, which null is not
 	var others keys
 	b.out.ObjStart()
 	start := len(b.out.Buf)
@@ -160,6 +160,9 @@ func (b *body) object(s *shape, path string, depth int) error {
 			return errBodyRepeat.Textf("The request body has the key '%s' twice in one object", s.props[i].name)
 		}
 		seen |= 1 << i
+		if b.dec.Next() != jx.Null {
+			given |= 1 << i
+		}
 		if err := b.member(&s.props[i], path, start, depth); err != nil {
 			return err
 		}
@@ -169,7 +172,9 @@ func (b *body) object(s *shape, path string, depth int) error {
 	}
 	b.out.ObjEnd()
 	for i := range s.props {
-		if p := &s.props[i]; p.required && seen&(1<<i) == 0 {
+		p := &s.props[i]
+		missing := p.required && seen&(1<<i) == 0
+		if missing || p.unless >= 0 && given&(1<<i|1<<p.unless) == 0 {
 			b.errs.add(join(path, p.name), "'"+p.name+"' is a required property")
 		}
 	}

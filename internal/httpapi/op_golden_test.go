@@ -36,6 +36,7 @@ func (g *golden) play() {
 	g.adminDoctor()
 	g.quotas()
 	g.adminImport()
+	g.uploadISO()
 }
 
 // adminImport takes over what the hosts of a facility have.

@@ -90,6 +90,7 @@ func newWorld(t *testing.T) *world {
 		Volumes: &volume.Service{Store: w.db.Volumes(), Drivers: w.drivers, Now: now, NewID: newID},
 		ISOs: &iso.Service{
 			Store: w.db.ISOs(), Drivers: w.drivers, Now: now, NewID: newID, Staging: filepath.Join(t.TempDir(), "imports"),
+			Uploads: &iso.Uploads{Folder: t.TempDir(), ID: "here", MaxBytes: 1 << 30, Server: "test/1", Takes: func(code string) bool { return code != "LAX3" }},
 			Fetcher: fetch.New(fetch.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Retries: -1}),
 		},
 		VPS:       &vps.Service{Store: w.db.VPS(), Drivers: w.drivers, Now: now, NewID: newID},

@@ -268,6 +268,8 @@ func (e *Engine) settle(r *Run, p Policy, h Handler, err error) string {
 	case errors.Is(err, ErrLeaseLost), errors.Is(err, backend.ErrFenced):
 		r.Log.Warn("another node has taken the task over")
 		return "lost"
+	case errors.Is(err, ErrPostponed):
+		return "postponed"
 	case errors.Is(err, errDraining):
 		return e.giveBack(r, time.Now(), false, "")
 	}

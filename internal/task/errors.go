@@ -23,6 +23,8 @@ var (
 
 	// ErrLeaseLost: another node runs the task now; nothing was written.
 	ErrLeaseLost = errors.New("task lease lost")
+	// ErrPostponed: the run has given its task back by itself, to run later.
+	ErrPostponed = errors.New("task postponed")
 	// errDraining cancels runs when the server stops.
 	errDraining = errors.New("server is stopping")
 )

@@ -70,10 +70,15 @@ var Start = time.Date(2024, 1, 31, 12, 0, 0, 0, time.UTC)
 // Patience bounds every wait of a world.
 const Patience = testneed.Patience
 
+// MaxUpload is the longest image that may be uploaded, to TPA1 only.
+const MaxUpload = 1 << 30
+
 // Options change a world from the start. Zero values are good ones.
 type Options struct {
 	// ImportDeadline is that of imports; 0: their own.
 	ImportDeadline time.Duration
+	// UploadIdle is how long an upload may get no byte; 0: its own.
+	UploadIdle time.Duration
 	// Bare leaves out the devices.
 	Bare bool
 	// Hosts adds the facility Lab, whose guests are made elsewhere: by AddGuest of
@@ -94,6 +99,7 @@ type World struct {
 	advances atomic.Int64
 
 	Staging string
+	Uploads string // the folder of uploads
 
 	DB      *store.DB
 	Clock   *Clock
@@ -182,7 +188,7 @@ func open(t TB, opt Options, db []byte) *World {
 		}
 	})
 	w := &World{
-		t: t, opt: opt, path: filepath.Join(dir, "test.db"), Staging: filepath.Join(dir, "imports"),
+		t: t, opt: opt, path: filepath.Join(dir, "test.db"), Staging: filepath.Join(dir, "imports"), Uploads: filepath.Join(dir, "uploads"),
 		Clock: &Clock{now: Start}, Source: NewSource(), Drivers: Drivers{}, changed: make(chan struct{}), graves: &graves{},
 	}
 	if db != nil {
@@ -247,6 +253,10 @@ func (w *World) wire() {
 	w.ISOs = &iso.Service{
 		Store: mortalISOs{w.DB.ISOs(), w.graves, func() { w.advances.Add(1) }}, Drivers: w.Drivers, Fetcher: w.Source, Staging: w.Staging, Now: w.Clock.Now, NewID: NewID,
 		ImportDeadline: w.opt.ImportDeadline, Undo: undo,
+		Uploads: &iso.Uploads{
+			Folder: w.Uploads, ID: "here", MaxBytes: MaxUpload, Server: node + "/boot", Idle: w.opt.UploadIdle,
+			Takes: func(code string) bool { return code != "LAX3" },
+		},
 		CancelRun: func(id string) {
 			if e := w.running(); e != nil {
 				e.CancelRun(id)
