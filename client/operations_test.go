@@ -148,6 +148,7 @@ var left = map[string]string{
 	"createVolume dryRun":                "a quote's, TestQuotes",
 	"resizeVolume dryRun":                "a quote's, TestQuotes",
 	"deleteVolume dryRun":                "a quote's, TestQuotes",
+	"createISO upload":                   "BeginUpload's, TestUploadGoesOn",
 	"powerVPS action":                    "it is in the body",
 	"listLocations vpsLocations":         "it changes nothing",
 	"getService includeZeroPriceOptions": "it changes nothing",
@@ -262,7 +263,7 @@ func (o operation) checkBody(t *testing.T, body []byte) {
 		t.Errorf("%s: the body %s is not valid: %v", o.OperationID, body, err)
 	}
 	for name := range schema.Properties {
-		if _, ok := value[name]; !ok {
+		if _, ok := value[name]; !ok && left[o.OperationID+" "+name] == "" {
 			t.Errorf("%s: the body's %s cannot be given", o.OperationID, name)
 		}
 	}

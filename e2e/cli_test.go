@@ -3,6 +3,11 @@ package e2e
 import (
 	"bytes"
 	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +28,7 @@ import (
 //	code N command...       runs it and holds its exit status
 //	keep NAME               sets NAME to what was printed last
 //	interrupt PATTERN command...  runs it, sends SIGINT once it has said PATTERN on standard error, and holds the status 130
-//	brake, release          stop the download of $SLOW_ISO half-way, and let it go on
+//	brake, release          stop the download of $SLOW_ISO, and uploads by way of $NARROW, half-way; let them go on
 func TestCLI(t *testing.T) {
 	needBinary(t)
 	t.Parallel()
@@ -39,13 +44,14 @@ func TestCLI(t *testing.T) {
 			slow := o.serveBraked("/slow.iso", newImage("SLOW", 4<<20, false), 1<<20)
 			broken := o.serve("/gone", image{})
 			s := startDemo(t, allow)
+			narrow := o.before(s.demo.URL, 1<<20)
 			testscript.Run(t, testscript.Params{
 				Files: []string{script}, RequireExplicitExec: true, RequireUniqueNames: true,
 				Setup: func(e *testscript.Env) error {
 					e.Vars = append(e.Vars, "PATH="+filepath.Dir(program)+string(os.PathListSeparator)+os.Getenv("PATH"), "HOME="+e.WorkDir,
 						"DRIVEBAY_URL="+s.demo.URL, "DRIVEBAY_API_KEY="+s.demo.APIKey, "ADMIN="+s.demo.AdminKey, "OTHER="+s.demo.Other.APIKey,
-						"DATA="+s.dir, "ISO_URL="+iso, "SLOW_ISO="+slow, "NO_ISO="+broken)
-					return nil
+						"DATA="+s.dir, "ISO_URL="+iso, "SLOW_ISO="+slow, "NO_ISO="+broken, "NARROW="+narrow)
+					return writeImage(filepath.Join(e.WorkDir, "upload.iso"), newImage("UPLOAD", 16<<20, true))
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"code": expectCode, "keep": keepOutput, "interrupt": interruptWhen,
@@ -116,4 +122,58 @@ func interruptWhen(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("exit status %d after SIGINT: %s", code, said)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs("said"), []byte(said.String()), 0o600))
+}
+
+func writeImage(path string, i image) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, i.reader())
+	return errors.Join(err, f.Close())
+}
+
+// before is another address of a server, by which a PATCH stops after so many
+// bytes while the brake is on.
+func (o *origin) before(server string, after int64) string {
+	to, err := url.Parse(server)
+	if err != nil {
+		panic(err) // of our own server
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(to) },
+		ErrorLog: log.New(io.Discard, "", 0), // clients that went away
+	}
+	o.mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPatch {
+			o.mu.Lock()
+			open := o.open
+			o.mu.Unlock()
+			r.Body = &brakedBody{ReadCloser: r.Body, left: after, open: open, gone: r.Context().Done()}
+		}
+		proxy.ServeHTTP(w, r)
+	})
+	return o.URL
+}
+
+// brakedBody is braked for a request.
+type brakedBody struct {
+	io.ReadCloser
+	left int64
+	open <-chan struct{}
+	gone <-chan struct{}
+}
+
+func (b *brakedBody) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		select {
+		case <-b.open:
+			return b.ReadCloser.Read(p)
+		case <-b.gone:
+			return 0, io.ErrUnexpectedEOF
+		}
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
 }

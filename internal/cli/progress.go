@@ -61,7 +61,7 @@ func (p *progress) iso(i client.ISO) {
 		return
 	}
 	percent = max(0, min(percent, 100))
-	p.news(percent, i.Status, i.SizeBytes/100*int64(percent), i.SizeBytes)
+	p.news(percent, i.Status, i.SizeBytes*int64(percent)/100, i.SizeBytes)
 }
 
 // news shows percent and message; of a number of bytes, where total is not 0.
@@ -80,16 +80,17 @@ func (p *progress) news(percent int, message string, done, total int64) {
 		p.end()
 		p.bar, p.bytes = p.s.newBar(total), total
 	}
-	p.bar.Describe(cut(clean(message), longestMessage))
 	if total > 0 {
+		p.bar.Describe("bringing")
 		_ = p.bar.Set64(min(done, total-1)) // a bar that is full ends
 		return
 	}
+	p.bar.Describe(cut(clean(message), longestMessage))
 	_ = p.bar.Set(min(max(percent, 0), 99))
 }
 
 const (
-	barWidth       = 20
+	barWidth       = 18 // with all that stands beside it, 80 columns
 	longestMessage = 22
 )
 

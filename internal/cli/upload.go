@@ -48,35 +48,37 @@ func (s *shell) uploadISO(ctx context.Context, c *client.Client, n *image) (clie
 			return none, nil, err
 		}
 	}
-	i, raw, err := s.unfinished(ctx, c, o)
+	i, err := s.unfinished(ctx, c, o)
 	if err != nil {
 		return none, nil, err
 	}
 	if i.ID == "" {
-		if i, raw, err = change(n.key, func(opts ...client.CallOption) (client.ISO, error) { return c.ISO.BeginUpload(ctx, o, opts...) }); err != nil {
+		if i, _, err = change(n.key, func(opts ...client.CallOption) (client.ISO, error) { return c.ISO.BeginUpload(ctx, o, opts...) }); err != nil {
 			return none, nil, err
 		}
 	}
-	return i, raw, s.sendImage(ctx, c, i, f)
+	if err := s.sendImage(ctx, c, i, f); err != nil {
+		return none, nil, err
+	}
+	return whole(func(body client.CallOption) (client.ISO, error) {
+		return c.ISO.Get(ctx, i.ID, client.ISORef{FacilityCode: o.FacilityCode, ClientID: o.ClientID}, body)
+	})
 }
 
 // unfinished finds the upload of the same image that was broken off; its ID is
 // "" where there is none.
-func (s *shell) unfinished(ctx context.Context, c *client.Client, o client.ISOUpload) (client.ISO, []byte, error) {
+func (s *shell) unfinished(ctx context.Context, c *client.Client, o client.ISOUpload) (client.ISO, error) {
 	list, err := c.ISO.List(ctx, client.ISOListOptions{FacilityCode: o.FacilityCode, ClientID: o.ClientID})
 	if err != nil {
-		return client.ISO{}, nil, err
+		return client.ISO{}, err
 	}
 	for _, i := range list {
-		if i.UploadURL == "" || i.Name != o.Name || i.Description != o.Description || i.Bootable != o.Bootable || i.SizeBytes != o.SizeBytes {
-			continue
+		if i.UploadURL != "" && i.Name == o.Name && i.Description == o.Description && i.Bootable == o.Bootable && i.SizeBytes == o.SizeBytes {
+			s.say("Going on with the upload of ISO %s.", i.ID)
+			return i, nil
 		}
-		s.say("Going on with the upload of ISO %s.", i.ID)
-		return whole(func(body client.CallOption) (client.ISO, error) {
-			return c.ISO.Get(ctx, i.ID, client.ISORef{FacilityCode: o.FacilityCode, ClientID: o.ClientID}, body)
-		})
 	}
-	return client.ISO{}, nil, nil
+	return client.ISO{}, nil
 }
 
 // sendImage sends what the server does not have yet.
