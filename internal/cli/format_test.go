@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -11,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"pgregory.net/rapid"
+
+	"github.com/drivebay/drivebay/client"
 )
 
 var update = flag.Bool("update", false, "write the reference page anew")
@@ -187,5 +191,36 @@ func TestHelp(t *testing.T) {
 	walk(root)
 	if n < 50 {
 		t.Errorf("%d commands, want all", n)
+	}
+}
+
+// TestReasons holds that the reference has every reason that the commands give,
+// and no other.
+func TestReasons(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	given := regexp.MustCompile(`failed\([A-Z][A-Za-z]+, (?:"([a-z_]+)"|client\.(Reason[A-Za-z]+))`)
+	named := map[string]string{"ReasonNoQuotes": client.ReasonNoQuotes, "ReasonUnreachable": client.ReasonUnreachable}
+	inCode := map[string]bool{client.ReasonBadAnswer: true}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range given.FindAllStringSubmatch(string(text), -1) {
+			if !strings.HasSuffix(file, "_test.go") {
+				inCode[m[1]+named[m[2]]] = true
+			}
+		}
+	}
+	listed := map[string]bool{}
+	for _, r := range reasons {
+		listed[r[0]] = true
+	}
+	if diff := cmp.Diff(inCode, listed); diff != "" {
+		t.Error(diff)
 	}
 }

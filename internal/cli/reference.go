@@ -8,6 +8,28 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// reasons are those of the command line itself.
+var reasons = [][2]string{
+	{"usage", "The command line is wrong, or a change that has to be confirmed was not. Nothing was changed."},
+	{"failed", "Something on this machine does not work, such as a file; the message says what."},
+	{"interrupted", "It was interrupted. A task that was accepted goes on."},
+	{"timeout", "It took longer than `--timeout`. The task goes on."},
+	{"task_failed", "The task failed, and the server does not say why."},
+	{"unreachable", "The server does not answer."},
+	{"bad_answer", "What the server answers is not of this API."},
+	{"no_quotes", "The server cannot say what a change would do, or hold a highest price."},
+	{"declined", "The answer to the question was no. Nothing was changed."},
+	{"not_found", "What was made is not listed."},
+	{"not_ready", "The server says that it is not ready."},
+	{"volume_detached", "The volume is attached to no device."},
+	{"findings_remain", "`doctor` found differences that remain."},
+	{"guests_refused", "Some guests were not imported; the others were."},
+	{"context_exists", "There is a context of this name."},
+	{"context_not_found", "There is no context of this name."},
+	{"schema_older", "Migrations are missing."},
+	{"schema_newer", "The schema is newer than this program."},
+}
+
 // Reference returns docs/reference/cli.md.
 func Reference() string {
 	s := &shell{getenv: func(string) string { return "" }}
@@ -35,7 +57,11 @@ in [config.md](config.md).
 | 130 | interrupted; a task that was accepted goes on |
 
 `)
-	b.WriteString("## Flags of all commands that talk to a server\n\n")
+	b.WriteString("## Reasons\n\nWith `-o json` an error has the server's `reason` ([reasons.md](reasons.md)), or one of the command line itself:\n\n| reason | meaning |\n| --- | --- |\n")
+	for _, r := range reasons {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", r[0], r[1])
+	}
+	b.WriteString("\n## Flags of all commands that talk to a server\n\n")
 	flagTable(&b, s.noun("", "").PersistentFlags())
 	for _, cmd := range root.Commands() {
 		describe(&b, cmd, 2)
