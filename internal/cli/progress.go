@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -81,7 +80,7 @@ func (p *progress) news(percent int, message string, done, total int64) {
 		p.bar, p.bytes = p.s.newBar(total), total
 	}
 	if total > 0 {
-		p.bar.Describe("bringing")
+		p.bar.Describe("importing")
 		_ = p.bar.Set64(min(done, total-1)) // a bar that is full ends
 		return
 	}
@@ -94,7 +93,7 @@ const (
 	longestMessage = 22
 )
 
-func (s *shell) newBar(bytes int64) *progressbar.ProgressBar {
+func (s *shell) newBar(bytes int64, more ...progressbar.Option) *progressbar.ProgressBar {
 	most := int64(100)
 	opts := []progressbar.Option{
 		progressbar.OptionSetWriter(s.err), progressbar.OptionSetWidth(barWidth), progressbar.OptionClearOnFinish(),
@@ -102,9 +101,9 @@ func (s *shell) newBar(bytes int64) *progressbar.ProgressBar {
 	}
 	if bytes > 0 {
 		most = bytes
-		opts = append(opts, progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionShowCount())
+		opts = append(opts, progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionShowCount())
 	}
-	return progressbar.NewOptions64(most, opts...)
+	return progressbar.NewOptions64(most, append(opts, more...)...)
 }
 
 // end takes the bar away.

@@ -85,7 +85,7 @@ func (s *shell) unfinished(ctx context.Context, c *client.Client, o client.ISOUp
 func (s *shell) sendImage(ctx context.Context, c *client.Client, i client.ISO, f *os.File) error {
 	var bar *progressbar.ProgressBar
 	if s.live && s.format != formatJSON {
-		bar = s.newBar(i.SizeBytes)
+		bar = s.newBar(i.SizeBytes, progressbar.OptionThrottle(100*time.Millisecond)) // it hears of every block
 		bar.Describe("sending")
 		defer bar.Clear()
 	}
