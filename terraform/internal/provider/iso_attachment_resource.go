@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/boolplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
@@ -47,7 +48,10 @@ func (r *isoAttachmentResource) Schema(ctx context.Context, _ resource.SchemaReq
 				Required: true, Validators: []validator.Int64{int64validator.AtLeast(1)},
 				PlanModifiers: []planmodifier.Int64{int64planmodifier.RequiresReplace()}, MarkdownDescription: "The device, in the facility of the ISO.",
 			},
-			"iso_id": schema.StringAttribute{Required: true, MarkdownDescription: "The ISO, which must be ready. A change takes the one that is in the drive out and puts the new one in."},
+			"iso_id": schema.StringAttribute{
+				Required: true, PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
+				MarkdownDescription: "The ISO, which must be ready. A change takes it out of the drive and puts the new one in.",
+			},
 			"boot_once": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
 				PlanModifiers:       []planmodifier.Bool{boolplanmodifier.RequiresReplace()},
@@ -60,23 +64,19 @@ func (r *isoAttachmentResource) Schema(ctx context.Context, _ resource.SchemaReq
 			"attached": schema.BoolAttribute{Computed: true, MarkdownDescription: "That the ISO is in the drive; false only once a `boot_once` has ended."},
 		},
 		Blocks: map[string]schema.Block{"timeouts": timeouts.Block(ctx, timeouts.Opts{
-			Create: true, Update: true, Delete: true,
-			CreateDescription: timeText("attaching", changeTime), UpdateDescription: timeText("a change of the ISO", changeTime), DeleteDescription: timeText("detaching", changeTime),
+			Create: true, Delete: true,
+			CreateDescription: timeText("attaching", changeTime), DeleteDescription: timeText("detaching", changeTime),
 		})},
 	}
 }
 
-// insert puts m's ISO into the drive. It takes out the ISO named by instead, and
-// no other one.
-func (r *isoAttachmentResource) insert(ctx context.Context, m isoAttachmentModel, instead string) error {
+// insert puts m's ISO into the drive. It takes no other one out.
+func (r *isoAttachmentResource) insert(ctx context.Context, m isoAttachmentModel) error {
 	deviceID, want := m.DeviceID.ValueInt64(), m.ISOID.ValueString()
 	return r.pursue(ctx, aboutDevice(deviceID), func() (done bool, err error) {
 		d, err := r.api.VPS.Get(ctx, deviceID)
 		if err != nil || d.ISOID == want {
 			return true, err
-		}
-		if instead != "" && d.ISOID == instead {
-			return false, r.eject(ctx, m)
 		}
 		return false, r.finish(ctx, func(opts ...client.CallOption) (client.Task, error) {
 			return r.api.VPS.AttachISO(ctx, deviceID, client.ISOAttach{ISOID: want, BootOnce: m.BootOnce.ValueBool()}, opts...)
@@ -99,7 +99,7 @@ func (r *isoAttachmentResource) Create(ctx context.Context, req resource.CreateR
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.insert(ctx, m, ""); err != nil {
+	if err := r.insert(ctx, m); err != nil {
 		diagnose(&resp.Diagnostics, "The ISO was not attached, or not seen to be", err, "device_id", "iso_id", "boot_once")
 		return
 	}
@@ -128,24 +128,14 @@ func (r *isoAttachmentResource) Read(ctx context.Context, req resource.ReadReque
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
+// Update changes nothing at the server: how to detach counts when it is done.
 func (r *isoAttachmentResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var m, old isoAttachmentModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
-	resp.Diagnostics.Append(req.State.Get(ctx, &old)...)
-	limit, diags := m.Timeouts.Update(ctx, changeTime)
-	if resp.Diagnostics.Append(diags...); resp.Diagnostics.HasError() {
+	if resp.Diagnostics.Append(req.State.Get(ctx, &old)...); resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	m.Attached = old.Attached
-	if !m.ISOID.Equal(old.ISOID) {
-		if err := r.insert(ctx, m, old.ISOID.ValueString()); err != nil {
-			diagnose(&resp.Diagnostics, "The ISO was not changed, or not seen to be", err, "device_id", "iso_id", "boot_once")
-			return
-		}
-		m.Attached = types.BoolValue(true)
-	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
