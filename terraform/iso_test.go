@@ -40,6 +40,7 @@ func bootableISO() []byte {
 	binary.LittleEndian.PutUint32(at(descriptor + 1)[71:], catalog)
 	copy(at(descriptor+2), "\xffCD001\x01")
 	c := at(catalog)
+	c[0] = 1
 	copy(c[28:], "\xaa\x55\x55\xaa\x88") // all words add up to 0; then a bootable entry
 	c[38] = 4
 	binary.LittleEndian.PutUint32(c[40:], loader)

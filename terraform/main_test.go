@@ -1,11 +1,13 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -44,9 +46,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// run prepares what the tests share, unless they will be skipped.
 func run(m *testing.M) (int, error) {
-	if _, err := exec.LookPath("terraform"); err != nil {
-		return m.Run(), nil // each test says so
+	flag.Parse()
+	if _, err := exec.LookPath("terraform"); err != nil || testing.Short() || runtime.GOOS == "windows" {
+		return m.Run(), nil
 	}
 	dir, err := os.MkdirTemp("", "drivebay-terraform-")
 	if err != nil {
@@ -97,8 +101,11 @@ func linkOrCopy(from, to string) error {
 // needTerraform skips a test that cannot run here.
 func needTerraform(t *testing.T) {
 	t.Helper()
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		t.Skip("Terraform is not run under -short")
+	case runtime.GOOS == "windows":
+		t.Skip("these tests interrupt Terraform as Unix does")
 	}
 	testneed.Need(t, "terraform", cliConfig != "", "terraform is not on the PATH")
 }

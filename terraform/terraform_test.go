@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -61,6 +62,42 @@ func (w *workspace) run(args ...string) (int, string) {
 		w.t.Fatal(err)
 	}
 	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// running is a terraform that runs while the test does something else.
+type running struct {
+	w     *workspace
+	cmd   *exec.Cmd
+	out   bytes.Buffer // to be read after ended
+	ended chan error   // gets the result
+}
+
+func (w *workspace) begin(args ...string) *running {
+	w.t.Helper()
+	r := &running{w: w, cmd: w.command(args...), ended: make(chan error, 1)}
+	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.out
+	if err := r.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	go func() { r.ended <- r.cmd.Wait() }()
+	return r
+}
+
+// await waits for something that has to come while terraform runs.
+func (r *running) await(event <-chan struct{}) {
+	r.w.t.Helper()
+	select {
+	case <-event:
+	case err := <-r.ended:
+		r.w.t.Fatalf("terraform ended too early: %v\n%s", err, &r.out)
+	}
+}
+
+func (r *running) succeed() {
+	r.w.t.Helper()
+	if err := <-r.ended; err != nil {
+		r.w.t.Fatalf("terraform failed: %v\n%s", err, &r.out)
+	}
 }
 
 func (w *workspace) must(args ...string) string {

@@ -96,8 +96,10 @@ func TestDrift(t *testing.T) {
 	w.destroy("-refresh=false")
 }
 
+// TestImport imports a volume into the configuration of the guide.
 func TestImport(t *testing.T) {
 	t.Parallel()
+	const name = "drivebay_volume.database"
 	s := startServer(t)
 	task := s.do(s.api.Volume.Create(t.Context(), client.VolumeCreate{DeviceID: 1001, SizeGiB: 50}))
 	all, err := s.api.Volume.List(t.Context(), client.VolumeListOptions{DeviceID: 1001})
@@ -110,12 +112,18 @@ func TestImport(t *testing.T) {
 			root = v.ID
 		}
 	}
+	guide, err := os.ReadFile("../docs/guide/terraform.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(guide), "```terraform\n")
+	text, _, _ = strings.Cut(text, "```")
 
 	w := s.workspace()
-	w.write("main.tf", volumeConfig(1001, 50))
-	w.refuses([]string{"ROOT volume"}, "import", volumeName, root)
-	w.refuses([]string{"volume_not_found"}, "import", volumeName, "no-such-volume")
-	w.must("import", volumeName, task.VolumeID())
+	w.write("provider.tf", text)
+	w.refuses([]string{"ROOT volume"}, "import", name, root)
+	w.refuses([]string{"volume_not_found"}, "import", name, "no-such-volume")
+	w.must("import", name, task.VolumeID())
 	w.idle()
 	w.destroy()
 }
@@ -156,24 +164,11 @@ func TestRestart(t *testing.T) {
 	w := newWorkspace(t, b.URL, s.key)
 	w.write("main.tf", fmt.Sprintf("resource \"drivebay_volume\" \"data\" {\n  count     = %d\n  device_id = 1001\n  size      = 50\n}\n", count))
 
-	cmd := w.command("apply", "-auto-approve", "-parallelism=2")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case <-reached:
-		s.kill()
-		s.start()
-	case err := <-ended:
-		t.Fatalf("the apply ended before the server was killed: %v\n%s", err, &out)
-	}
-	if err := <-ended; err != nil {
-		t.Fatalf("the apply did not outlive the restart: %v\n%s", err, &out)
-	}
+	r := w.begin("apply", "-auto-approve", "-parallelism=2")
+	r.await(reached)
+	s.kill()
+	s.start()
+	r.succeed()
 	w.idle()
 	if n := len(s.volumes(1001)); n != count {
 		t.Fatalf("the device has %d volumes, not %d", n, count)
@@ -191,45 +186,35 @@ func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	b := newBetween(t, s)
-	seen := make(chan struct{})
-	var asked atomic.Bool
-	b.onAnswer(func(r *http.Response) bool { // as if the server were slow
+	seen := make(chan struct{}, 1) // has one when it was asked how a task goes
+	slow := func(r *http.Response) bool {
 		switch {
 		case isTask(r):
 			rewrite(r, `"Success"`, `"Pending"`)
-			if asked.CompareAndSwap(false, true) {
-				close(seen)
+			select {
+			case seen <- struct{}{}:
+			default:
 			}
 		case r.Request.Method == http.MethodGet && strings.Contains(r.Request.URL.Path, "/vps/volume/"):
 			r.StatusCode = http.StatusNotFound
 			replace(r, []byte(`{"code": 404, "message": "No such volume", "reason": "volume_not_found"}`))
 		}
 		return true
-	})
+	}
 	w := newWorkspace(t, b.URL, s.key)
 	w.write("main.tf", volumeConfig(1001, 50))
-	cmd := w.command("apply", "-auto-approve")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
+	b.onAnswer(slow)
+	r := w.begin("apply", "-auto-approve")
+	r.await(seen)
+	if err := r.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case <-seen:
-	case err := <-ended:
-		t.Fatalf("the apply ended too early: %v\n%s", err, &out)
-	}
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ended; err == nil {
-		t.Fatalf("an interrupted apply succeeded:\n%s", &out)
+	if err := <-r.ended; err == nil {
+		t.Fatalf("an interrupted apply succeeded:\n%s", &r.out)
 	}
 	id := w.id(volumeName)
 	if w.state()[volumeName].Status != "tainted" {
-		t.Fatalf("the volume is not tainted: %v\n%s", w.state(), &out)
+		t.Fatalf("the volume is not tainted: %v\n%s", w.state(), &r.out)
 	}
 
 	// While it is being made nobody can see it, yet it is not lost.
@@ -239,10 +224,20 @@ func TestInterrupted(t *testing.T) {
 	}
 	w.plans("must be replaced")
 
-	b.onAnswer(func(*http.Response) bool { return true })
+	quick := func(*http.Response) bool { return true }
+	b.onAnswer(quick)
 	w.must("untaint", volumeName)
 	w.idle()
-	w.destroy()
+
+	// A destroy waits for what it cannot see yet.
+	b.onAnswer(slow)
+	for len(seen) > 0 {
+		<-seen
+	}
+	r = w.begin("destroy", "-auto-approve", "-refresh=false")
+	r.await(seen)
+	b.onAnswer(quick)
+	r.succeed()
 	if left := s.volumes(1001); len(left) > 0 {
 		t.Fatalf("after the destroy the device has %v", left)
 	}

@@ -82,7 +82,7 @@ func (r *volumeResource) Schema(ctx context.Context, _ resource.SchemaRequest, r
 				MarkdownDescription: "The size in GiB, one of those on sale in the facility (`drivebay_volume_sizes`). It grows in place and never shrinks: a smaller size is an error of the plan.",
 			},
 			"facility_code": schema.StringAttribute{Computed: true, PlanModifiers: fixed, MarkdownDescription: "The facility of its device."},
-			"state":         schema.StringAttribute{Computed: true, MarkdownDescription: "What goes on with it: `attached`, `detached`, `resizing` or `deleting`."},
+			"state":         schema.StringAttribute{Computed: true, MarkdownDescription: "What goes on with it: `attached`, `detached`, `resizing` or `deleting`; `creating` where its making was interrupted."},
 			"monthly_price": schema.Float64Attribute{Computed: true, MarkdownDescription: "What it costs a month; null where the server does not say."},
 			"created_at":    schema.StringAttribute{Computed: true, PlanModifiers: fixed, MarkdownDescription: "When it was made, in RFC 3339."},
 		},
