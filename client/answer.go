@@ -86,8 +86,11 @@ func (c *Client) quote(body []byte) string {
 	if runes := []rune(text); len(runes) > maxQuote {
 		text = string(runes[:maxQuote]) + "..."
 	}
-	if text == "" {
+	switch {
+	case len(body) == 0:
 		return "; it is empty"
+	case text == "":
+		return ""
 	}
 	return fmt.Sprintf("; it begins %q", text)
 }

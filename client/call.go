@@ -17,7 +17,8 @@ type CallOption func(*call)
 
 // WithFields asks for these fields of the answer only, as the header X-Fields
 // has it: names, and "nics{ipAddress}" for fields of what is nested. All others
-// are zero in the result.
+// are zero in the result. A wait needs taskId and result, for an ISO isoId, ready
+// and reason too.
 func WithFields(fields ...string) CallOption {
 	return func(c *call) { c.fields = strings.Join(fields, ",") }
 }

@@ -48,7 +48,8 @@ type Client struct {
 // Option sets something of a [Client].
 type Option func(*Client) error
 
-// WithHTTPClient uses h's transport, cookies and timeout. Its treatment of redirects is
+// WithHTTPClient uses h's transport, cookies and timeout, which must be longer
+// than a minute or none: waits take that long. Its treatment of redirects is
 // replaced by the Client's own. Without this option, proxies are taken from the
 // environment as usual in Go (HTTPS_PROXY and NO_PROXY; never for this machine).
 func WithHTTPClient(h *http.Client) Option {

@@ -83,41 +83,44 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				policy := client.WithRetry(client.RetryPolicy{MaxTries: all, First: time.Second, Longest: time.Minute})
-				for _, call := range []struct {
-					name  string
-					do    func(context.Context, *client.Client) error
-					want  int
-					opts  []client.Option
-					doubt bool
-				}{
-					{"get", get, tt.get, nil, false},
-					{"create", create, tt.create, nil, tt.uncertain},
-					{"create without a key", create, tt.unkeyed, []client.Option{client.WithoutIdempotencyKeys()}, tt.uncertain},
-				} {
-					tries, keys := 0, map[string]bool{}
-					c := newClient(t, keeper(func(r *http.Request) (*http.Response, error) {
-						tries++
-						keys[keyOf(r)] = true
-						return tt.f(r)
-					}), append(call.opts, policy)...)
-					err := call.do(t.Context(), c)
-					var e *client.Error
-					if !errors.As(err, &e) || tt.kind != nil && !errors.Is(err, tt.kind) {
-						t.Fatalf("%s: error %v, want kind %v", call.name, err, tt.kind)
-					}
-					if tries != call.want || e.Tries != tries || len(keys) != 1 {
-						t.Errorf("%s: %d tries (the error says %d) with %d keys, want %d with one", call.name, tries, e.Tries, len(keys), call.want)
-					}
-					if e.Uncertain != call.doubt {
-						t.Errorf("%s: uncertain %v: %v", call.name, e.Uncertain, err)
-					}
-					if keyed := call.name == "create"; (e.IdempotencyKey != "") != (call.doubt && keyed) || e.IdempotencyKey != "" && !keys[e.IdempotencyKey] {
-						t.Errorf("%s: the error has the key %q", call.name, e.IdempotencyKey)
-					}
-				}
+				tries{"get", get, tt.get, false}.check(t, tt.f, tt.kind)
+				tries{"create", create, tt.create, tt.uncertain}.check(t, tt.f, tt.kind)
+				tries{"create without a key", create, tt.unkeyed, tt.uncertain}.check(t, tt.f, tt.kind, client.WithoutIdempotencyKeys())
 			})
 		})
+	}
+}
+
+// tries is how often a call is to be tried, and whether it is in doubt then.
+type tries struct {
+	name  string
+	do    func(context.Context, *client.Client) error
+	want  int
+	doubt bool
+}
+
+// check makes the call against a server whose every answer is f's.
+func (w tries) check(t *testing.T, f trip, kind error, opts ...client.Option) {
+	t.Helper()
+	n, keys := 0, map[string]bool{}
+	c := newClient(t, keeper(func(r *http.Request) (*http.Response, error) {
+		n++
+		keys[keyOf(r)] = true
+		return f(r)
+	}), append(opts, client.WithRetry(client.RetryPolicy{MaxTries: 4, First: time.Second, Longest: time.Minute}))...)
+	err := w.do(t.Context(), c)
+	var e *client.Error
+	if !errors.As(err, &e) || kind != nil && !errors.Is(err, kind) {
+		t.Fatalf("%s: error %v, want kind %v", w.name, err, kind)
+	}
+	if n != w.want || e.Tries != n || len(keys) != 1 {
+		t.Errorf("%s: %d tries (the error says %d) with %d keys, want %d with one", w.name, n, e.Tries, len(keys), w.want)
+	}
+	if e.Uncertain != w.doubt {
+		t.Errorf("%s: uncertain %v: %v", w.name, e.Uncertain, err)
+	}
+	if keyed := w.name == "create"; (e.IdempotencyKey != "") != (w.doubt && keyed) || e.IdempotencyKey != "" && !keys[e.IdempotencyKey] {
+		t.Errorf("%s: the error has the key %q", w.name, e.IdempotencyKey)
 	}
 }
 

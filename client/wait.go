@@ -24,6 +24,9 @@ const (
 // us from seeing the end; the task itself goes on then. A server that cannot be
 // reached or cannot serve is asked again until ctx ends.
 func (s TaskService) Wait(ctx context.Context, t Task, onProgress func(Task), opts ...CallOption) (Task, error) {
+	if t.Result == "" { // only the id is known
+		t.Result = TaskPending
+	}
 	w := waiter{c: s.c, opts: opts, wait: longWait}
 	if onProgress != nil {
 		w.wait = max(time.Second, min(s.c.poll, longWait))

@@ -256,66 +256,73 @@ func TestWaitEnded(t *testing.T) {
 	}
 }
 
+// importing plays a server for one ISO, whose import ends after 20 s.
+type importing struct {
+	server
+	taskID string // in JSON
+	end    string // the ISO from then on; "" for gone
+}
+
+func isoAs(ready bool, status, reason, task string) string {
+	return fmt.Sprintf(`{"isoId":"i-1","name":"n","facilityCode":"TPA1","ready":%v,"status":%q,"reason":%s,"taskId":%s,"bootable":"True","size":null}`, ready, status, reason, task)
+}
+
+func (s *importing) RoundTrip(r *http.Request) (*http.Response, error) {
+	since := time.Since(s.start)
+	switch {
+	case strings.Contains(r.URL.Path, "/network/status/"):
+		if s.result == "" {
+			return reply(404, errorJSON(404, "task_not_found")), nil
+		}
+		return s.server.RoundTrip(r)
+	case r.URL.Path != "/api/v2/vps/iso/i-1" || r.URL.Query().Get("facilityCode") != "TPA1":
+		s.t.Errorf("asked for %s", r.URL)
+	case since < 20*time.Second:
+		return reply(200, isoAs(false, fmt.Sprintf("%d%% Downloaded", since/time.Second), "null", s.taskID)), nil
+	case s.end == "":
+		return reply(404, errorJSON(404, "iso_not_found")), nil
+	}
+	return reply(200, s.end), nil
+}
+
 // TestISOWait holds how an import ends, with and without a task that tells.
 func TestISOWait(t *testing.T) {
 	t.Parallel()
-	isoAs := func(ready bool, status, reason, task string) string {
-		return fmt.Sprintf(`{"isoId":"i-1","name":"n","facilityCode":"TPA1","ready":%v,"status":%q,"reason":%s,"taskId":%s,"bootable":"True","size":null}`, ready, status, reason, task)
-	}
 	for _, tt := range []struct {
-		name, task string           // the ISO's taskId
-		result     string           // of the task at 20 s; "" where the task is gone
-		end        string           // the ISO from 20 s on
-		is         error            // the outcome
-		text       string           // in it
-		told       func(n int) bool // how often progress was told
-		within     time.Duration    // the outcome comes within
+		name, task string // the ISO's taskId
+		result     string // of the task at 20 s; "" where the task is gone
+		end        string // the ISO from 20 s on
+		is         error  // the outcome
+		text       string // in it
+		within     time.Duration
 	}{
-		{"ready", `"t-1"`, `"Success"`, isoAs(true, "Ready", "null", `"t-1"`), nil, "", func(n int) bool { return n == 11 }, 20 * time.Second},
-		{"failed", `"t-1"`, `"Failed"`, isoAs(false, "The file is cut short.", `"iso_truncated"`, `"t-1"`), client.ErrTaskFailed, "task t-1 failed: The file is cut short. (iso_truncated)", nil, 20 * time.Second},
-		{"failed, says the task only", `"t-1"`, `"Failed"`, isoAs(false, "Error", "null", `"t-1"`), client.ErrTaskFailed, "storage_full", nil, 20 * time.Second},
-		{"success, but not yet ready", `"t-1"`, `"Success"`, isoAs(false, "100% Downloaded", "null", `"t-1"`), context.DeadlineExceeded, "under way", nil, time.Hour},
-		{"no task, ready", `null`, "", isoAs(true, "Ready", "null", "null"), nil, "", nil, 30 * time.Second},
-		{"a task that is gone, ready", `"t-1"`, "", isoAs(true, "Ready", "null", "null"), nil, "", nil, 30 * time.Second},
-		{"gone", `"t-1"`, `"Failed"`, "", client.ErrNotFound, "iso_not_found", nil, 20 * time.Second},
+		{"ready", `"t-1"`, `"Success"`, isoAs(true, "Ready", "null", `"t-1"`), nil, "", 20 * time.Second},
+		{"failed", `"t-1"`, `"Failed"`, isoAs(false, "The file is cut short.", `"iso_truncated"`, `"t-1"`), client.ErrTaskFailed, "task t-1 failed: The file is cut short. (iso_truncated)", 20 * time.Second},
+		{"failed, says the task only", `"t-1"`, `"Failed"`, isoAs(false, "Error", "null", `"t-1"`), client.ErrTaskFailed, "storage_full", 20 * time.Second},
+		{"success, but not yet ready", `"t-1"`, `"Success"`, isoAs(false, "100% Downloaded", "null", `"t-1"`), context.DeadlineExceeded, "under way", time.Hour},
+		{"no task, ready", `null`, "", isoAs(true, "Ready", "null", "null"), nil, "", 30 * time.Second},
+		{"a task that is gone, ready", `"t-1"`, "", isoAs(true, "Ready", "null", "null"), nil, "", 30 * time.Second},
+		{"gone", `"t-1"`, `"Failed"`, "", client.ErrNotFound, "iso_not_found", 20 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				start := time.Now()
-				s := &server{t: t, end: 20 * time.Second, result: tt.result, waits: true, start: start}
-				c := newClient(t, func(r *http.Request) (*http.Response, error) {
-					since := time.Since(start)
-					switch {
-					case strings.Contains(r.URL.Path, "/network/status/"):
-						if tt.result == "" {
-							return reply(404, errorJSON(404, "task_not_found")), nil
-						}
-						return s.RoundTrip(r)
-					case r.URL.Path != "/api/v2/vps/iso/i-1" || r.URL.Query().Get("facilityCode") != "TPA1":
-						t.Errorf("asked for %s", r.URL)
-					case since < 20*time.Second:
-						return reply(200, isoAs(false, fmt.Sprintf("%d%% Downloaded", since/time.Second), "null", tt.task)), nil
-					case tt.end == "":
-						return reply(404, errorJSON(404, "iso_not_found")), nil
-					}
-					return reply(200, tt.end), nil
-				})
+				s := &importing{server{t: t, end: 20 * time.Second, result: tt.result, waits: true, start: time.Now()}, tt.task, tt.end}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
 				told := 0
 				first := client.ISO{ID: "i-1", FacilityCode: "TPA1", Status: "Queued", TaskID: strings.Trim(strings.ReplaceAll(tt.task, "null", ""), `"`)}
-				iso, err := c.ISO.Wait(ctx, first, func(client.ISO) { told++ })
+				iso, err := newClient(t, s.RoundTrip).ISO.Wait(ctx, first, func(client.ISO) { told++ })
 				if !errors.Is(err, tt.is) || err != nil && !strings.Contains(err.Error(), tt.text) {
 					t.Errorf("got %v, want %v with %q", err, tt.is, tt.text)
 				}
 				if iso.ID != "i-1" || iso.Ready != (err == nil) {
 					t.Errorf("got %+v", iso)
 				}
-				if took := time.Since(start); took > tt.within {
+				if took := time.Since(s.start); took > tt.within {
 					t.Errorf("it took %v", took)
 				}
-				if tt.told != nil && !tt.told(told) {
+				if tt.name == "ready" && told != 11 { // Queued, each 2 s, Ready
 					t.Errorf("told %d times", told)
 				}
 			})
