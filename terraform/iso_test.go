@@ -114,13 +114,11 @@ func TestISO(t *testing.T) {
 
 	// Taken out by hand, it is put in again.
 	s.do(s.api.VPS.DetachISO(t.Context(), 1001, client.ISODetach{}))
-	w.plans("1 to add, 0 to change, 0 to destroy")
-	w.apply()
+	w.tells(w.apply(), "1 to add, 0 to change, 0 to destroy")
 
 	// Another one takes its place.
 	w.write("main.tf", isoConfig(o, "two", ""))
-	w.plans("forces replacement")
-	w.apply()
+	w.tells(w.apply(), "forces replacement")
 	if w.id(isoName) == id || s.drive(t) != w.id(isoName) {
 		t.Fatalf("the drive has %q, the state %v", s.drive(t), w.has(isoName))
 	}
@@ -171,8 +169,7 @@ func TestISONeverReady(t *testing.T) {
 		t.Fatalf("the state has %v", w.state()[isoName])
 	}
 	o.broken.Store(false)
-	w.plans("must be replaced")
-	w.apply()
+	w.tells(w.apply(), "must be replaced")
 	if w.id(isoName) == id {
 		t.Fatal("the failed ISO was not replaced")
 	}

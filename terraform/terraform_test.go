@@ -24,7 +24,7 @@ func newWorkspace(t *testing.T, url, key string) *workspace {
 	needTerraform(t)
 	w := &workspace{t: t, dir: t.TempDir()}
 	w.env = ownEnv("TF_CLI_CONFIG_FILE="+cliConfig, "TF_IN_AUTOMATION=1", "TF_INPUT=0", "CHECKPOINT_DISABLE=1",
-		"DRIVEBAY_URL="+url, "DRIVEBAY_API_KEY="+key, "GORACE=halt_on_error=1")
+		"DRIVEBAY_URL="+url, "DRIVEBAY_API_KEY="+key, "GORACE=halt_on_error=1 atexit_sleep_ms=0") // the detector sleeps before each exit otherwise
 	w.write("provider.tf", `terraform {
   required_providers {
     drivebay = { source = "drivebay/drivebay" }
@@ -130,11 +130,13 @@ func (w *workspace) tells(out string, texts ...string) {
 	}
 }
 
-// apply applies the configuration, after which nothing may be left to do.
-func (w *workspace) apply(args ...string) {
+// apply applies the configuration, after which nothing may be left to do, and
+// returns what terraform said.
+func (w *workspace) apply(args ...string) string {
 	w.t.Helper()
-	w.must(append([]string{"apply", "-auto-approve"}, args...)...)
+	out := w.must(append([]string{"apply", "-auto-approve"}, args...)...)
 	w.idle(args...)
+	return out
 }
 
 // idle requires an empty plan.

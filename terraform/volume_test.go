@@ -45,8 +45,7 @@ func TestVolume(t *testing.T) {
 
 	// It moves and grows in place.
 	w.write("main.tf", volumeConfig(1002, 100))
-	w.plans("will be updated in-place")
-	w.apply()
+	w.tells(w.apply(), "will be updated in-place")
 	if v := s.volume(id); w.id(volumeName) != id || v.SizeGiB != 100 || v.DeviceID == nil || *v.DeviceID != 1002 {
 		t.Fatalf("the server has %+v, the state %v", v, w.has(volumeName))
 	}
@@ -73,15 +72,13 @@ func TestDrift(t *testing.T) {
 	id := w.id(volumeName)
 
 	s.do(s.api.Volume.Detach(t.Context(), id, 1001))
-	w.plans("will be updated in-place", "+ device_id = 1001")
-	w.apply()
+	w.tells(w.apply(), "will be updated in-place", "+ device_id = 1001")
 	if v := s.volume(id); v.DeviceID == nil || *v.DeviceID != 1001 {
 		t.Fatalf("it is not attached again: %+v", v)
 	}
 
 	s.do(s.api.Volume.Delete(t.Context(), id, client.VolumeDelete{DeviceID: 1001}))
-	w.plans("will be created")
-	w.apply()
+	w.tells(w.apply(), "will be created")
 	if w.id(volumeName) == id || len(s.volumes(1001)) != 1 {
 		t.Fatalf("it was not made anew: %v", s.volumes(1001))
 	}
@@ -280,8 +277,7 @@ func TestVolumeAttachment(t *testing.T) {
 	w.refuses([]string{"attached elsewhere", "is on device 1001"}, "apply", "-auto-approve")
 	on(1001)
 	w.must("import", "drivebay_volume_attachment.it", id)
-	w.plans("1001 -> 1002")
-	w.apply()
+	w.tells(w.apply(), "1001 -> 1002")
 	on(1002)
 	w.write("main.tf", config(1003))
 	w.refuses([]string{"stays in facility TPA1"}, "apply", "-auto-approve")
@@ -289,8 +285,7 @@ func TestVolumeAttachment(t *testing.T) {
 	w.write("main.tf", config(1002))
 
 	s.do(s.api.Volume.Detach(t.Context(), id, 1002))
-	w.plans("will be created")
-	w.apply()
+	w.tells(w.apply(), "will be created")
 	on(1002)
 	w.destroy()
 	on(0)
@@ -306,7 +301,7 @@ func TestProvider(t *testing.T) {
 	w.env = append(w.env, "DRIVEBAY_URL=", "DRIVEBAY_API_KEY=")
 	w.refuses([]string{"The server's address is missing", "The API key is missing"}, "plan")
 	w.write("main.tf", fmt.Sprintf("provider \"drivebay\" {\n  url = %q\n  api_key = %q\n  client_id = 7\n}\ndata \"drivebay_locations\" \"all\" {}\n", s.url+"/api/v2/", s.key))
-	w.apply()
+	w.must("apply", "-auto-approve")
 	if b, err := os.ReadFile(filepath.Join(w.dir, "terraform.tfstate")); err != nil || bytes.Contains(b, []byte(s.key)) {
 		t.Fatalf("the state has the key, or cannot be read: %v", err)
 	}
