@@ -240,6 +240,31 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// TestNotCreated: what was not made is not in the state.
+func TestNotCreated(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := newBetween(t, s)
+	b.onAnswer(func(r *http.Response) bool {
+		if isTask(r) {
+			rewrite(r, `"Success"`, `"Failed"`)
+		}
+		return true
+	})
+	w := newWorkspace(t, b.URL, s.key)
+	w.write("main.tf", volumeConfig(1001, 50))
+	w.refuses([]string{"The volume was not created", "task "}, "apply", "-auto-approve")
+	if len(w.state()) > 0 {
+		t.Fatalf("the state has %v", w.state())
+	}
+
+	w.write("main.tf", strings.Replace(volumeConfig(1002, 50), "}", "  timeouts {\n    create = \"1ns\"\n  }\n}", 1))
+	w.refuses([]string{"The time of the block `timeouts` is over"}, "apply", "-auto-approve")
+	if len(w.state()) > 0 || len(s.volumes(1002)) > 0 {
+		t.Fatalf("the state has %v, the server %v", w.state(), s.volumes(1002))
+	}
+}
+
 // rewrite replaces text in an answer's body.
 func rewrite(r *http.Response, from, to string) {
 	body, err := io.ReadAll(r.Body)

@@ -80,13 +80,16 @@ func (c *connection) settle(ctx context.Context, concerns func(client.Task) bool
 	return waited, nil
 }
 
-// rounds bounds how often other tasks may overtake a change.
-const rounds = 5
+const (
+	rounds = 5  // how often other tasks may overtake a change
+	steps  = 10 // more than any change needs
+)
 
 // pursue calls try until it says that nothing is left to do. A try that was
 // overtaken by another task on the same object is made again once that has ended.
 func (c *connection) pursue(ctx context.Context, concerns func(client.Task) bool, try func() (done bool, err error)) error {
-	for failures := 0; ; {
+	failures := 0
+	for range steps {
 		done, err := try()
 		if done || err != nil && !slices.Contains(overtaken, reasonOf(err)) {
 			return err
@@ -103,6 +106,7 @@ func (c *connection) pursue(ctx context.Context, concerns func(client.Task) bool
 			return err
 		}
 	}
+	return errors.New("the server says that each step succeeded, yet does not show it")
 }
 
 func aboutVolume(id string) func(client.Task) bool {

@@ -106,6 +106,18 @@ func TestNotOvertaken(t *testing.T) {
 	}
 }
 
+// TestNoEnd: a server that accepts everything and does nothing is given up on.
+func TestNoEnd(t *testing.T) {
+	t.Parallel()
+	s, c := play(t, map[string][]reply{
+		"GET /vps/volume/v":           {volume("v", 0, 50)},
+		"POST /vps/1/volume/v/attach": {{http.StatusCreated, task("t1", "v", "Success")}},
+	})
+	if _, err := c.bring(t.Context(), "v", wish{1, 50}); err == nil || len(s.changes()) != steps {
+		t.Fatalf("got %v after %d changes", err, len(s.changes()))
+	}
+}
+
 func TestRemoveVolume(t *testing.T) {
 	t.Parallel()
 	gone := refusal(http.StatusNotFound, "volume_not_found")
