@@ -169,6 +169,7 @@ func TestISONeverReady(t *testing.T) {
 		t.Fatalf("the state has %v", w.state()[isoName])
 	}
 	o.broken.Store(false)
+	w.must("untaint", isoName) // it would never be ready all the same
 	w.tells(w.apply(), "must be replaced")
 	if w.id(isoName) == id {
 		t.Fatal("the failed ISO was not replaced")

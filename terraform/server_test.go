@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -44,7 +43,7 @@ func startServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, dir: filepath.Join(dir, "data"), listen: freePort(t), log: log}
+	s := &server{t: t, dir: filepath.Join(dir, "data"), listen: "127.0.0.1:0", log: log}
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
@@ -55,18 +54,6 @@ func startServer(t *testing.T) *server {
 	})
 	s.start()
 	return s
-}
-
-// freePort is an address that nothing listens on. A restarted server needs the
-// one it had.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // start begins a process and waits until it serves.
@@ -100,6 +87,7 @@ func (s *server) start() {
 		return err == nil && json.Unmarshal(b, &demo) == nil && demo.PID == s.cmd.Process.Pid
 	})
 	s.url, s.key = demo.URL, demo.APIKey
+	s.listen = strings.TrimPrefix(s.url, "http://") // again after a restart
 	s.api, s.admin = s.client(demo.APIKey), s.client(demo.AdminKey)
 }
 

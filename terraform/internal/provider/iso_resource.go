@@ -67,7 +67,7 @@ func (r *isoResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp
 	replaces := []planmodifier.String{stringplanmodifier.RequiresReplace()}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "An ISO image that a facility downloads and verifies. Terraform waits until it is ready. If its import fails, the " +
-			"error has the reason, and the ISO stays in the state, tainted, so that the next apply deletes it and imports anew. " +
+			"error has the reason, and the ISO stays in the state; the next apply deletes it and imports anew. " +
 			"An ISO cannot be changed: whatever changes, it is replaced.",
 		Attributes: map[string]schema.Attribute{
 			"id":            schema.StringAttribute{Computed: true, PlanModifiers: fixed, MarkdownDescription: "The ISO's id."},
@@ -114,6 +114,20 @@ func checksumReplaces(ctx context.Context, req planmodifier.StringRequest, resp 
 	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("sha256"), &sha256)...)
 	has := "sha256:" + sha256.ValueString()
 	resp.RequiresReplace = !req.PlanValue.IsNull() && !strings.EqualFold(req.PlanValue.ValueString(), has)
+}
+
+// ModifyPlan replaces an ISO whose import failed after Terraform had stopped
+// waiting: it will never be ready.
+func (r *isoResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.State.Raw.IsNull() || req.Plan.Raw.IsNull() {
+		return
+	}
+	var reason types.String
+	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("reason"), &reason)...)
+	if reason.ValueString() != "" {
+		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("ready"), types.BoolUnknown())...)
+		resp.RequiresReplace = append(resp.RequiresReplace, path.Root("ready"))
+	}
 }
 
 func (r *isoResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
