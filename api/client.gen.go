@@ -430,20 +430,26 @@ type ClientInterface interface {
 	// Corresponds with GET /vps/iso (the `ListISOs` operationId).
 	ListISOs(ctx context.Context, params *ListISOsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// CreateISOWithBody Import an ISO from a URL
+	// CreateISOWithBody Import an ISO from a URL or a file
 	//
 	// Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 	// `ready` is true. Addresses inside private networks are refused unless the server allows them.
+	//
+	// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+	// PATCH appends. The import goes on when all of them are there.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /vps/iso (the `CreateISO` operationId).
 	CreateISOWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// CreateISO Import an ISO from a URL
+	// CreateISO Import an ISO from a URL or a file
 	//
 	// Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 	// `ready` is true. Addresses inside private networks are refused unless the server allows them.
+	//
+	// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+	// PATCH appends. The import goes on when all of them are there.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -481,7 +487,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /vps/volume (the `CreateVolume` operationId).
-	CreateVolumeWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateVolumeWithBody(ctx context.Context, params *CreateVolumeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateVolume Create a volume and attach it
 	//
@@ -491,7 +497,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /vps/volume (the `CreateVolume` operationId).
-	CreateVolume(ctx context.Context, body CreateVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateVolume(ctx context.Context, params *CreateVolumeParams, body CreateVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteVolumeWithBody Delete a volume
 	//
@@ -528,7 +534,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PUT /vps/volume/{volumeId} (the `ResizeVolume` operationId).
-	ResizeVolumeWithBody(ctx context.Context, volumeID PathVolumeID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ResizeVolumeWithBody(ctx context.Context, volumeID PathVolumeID, params *ResizeVolumeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ResizeVolume Grow a volume
 	//
@@ -538,7 +544,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /vps/volume/{volumeId} (the `ResizeVolume` operationId).
-	ResizeVolume(ctx context.Context, volumeID PathVolumeID, body ResizeVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ResizeVolume(ctx context.Context, volumeID PathVolumeID, params *ResizeVolumeParams, body ResizeVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListVolumeUpgradeSizes List the sizes a volume can grow to
 	//
@@ -1400,10 +1406,13 @@ func (c *Client) ListISOs(ctx context.Context, params *ListISOsParams, reqEditor
 	return c.Client.Do(req)
 }
 
-// CreateISOWithBody Import an ISO from a URL
+// CreateISOWithBody Import an ISO from a URL or a file
 //
 // Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 // `ready` is true. Addresses inside private networks are refused unless the server allows them.
+//
+// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+// PATCH appends. The import goes on when all of them are there.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1420,10 +1429,13 @@ func (c *Client) CreateISOWithBody(ctx context.Context, contentType string, body
 	return c.Client.Do(req)
 }
 
-// CreateISO Import an ISO from a URL
+// CreateISO Import an ISO from a URL or a file
 //
 // Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 // `ready` is true. Addresses inside private networks are refused unless the server allows them.
+//
+// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+// PATCH appends. The import goes on when all of them are there.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1501,8 +1513,8 @@ func (c *Client) ListVolumes(ctx context.Context, params *ListVolumesParams, req
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /vps/volume (the `CreateVolume` operationId).
-func (c *Client) CreateVolumeWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateVolumeRequestWithBody(c.Server, contentType, body)
+func (c *Client) CreateVolumeWithBody(ctx context.Context, params *CreateVolumeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateVolumeRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1521,8 +1533,8 @@ func (c *Client) CreateVolumeWithBody(ctx context.Context, contentType string, b
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /vps/volume (the `CreateVolume` operationId).
-func (c *Client) CreateVolume(ctx context.Context, body CreateVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateVolumeRequest(c.Server, body)
+func (c *Client) CreateVolume(ctx context.Context, params *CreateVolumeParams, body CreateVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateVolumeRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1598,8 +1610,8 @@ func (c *Client) GetVolume(ctx context.Context, volumeID PathVolumeID, reqEditor
 // Takes any type of body and a specified content type.
 //
 // Corresponds with PUT /vps/volume/{volumeId} (the `ResizeVolume` operationId).
-func (c *Client) ResizeVolumeWithBody(ctx context.Context, volumeID PathVolumeID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewResizeVolumeRequestWithBody(c.Server, volumeID, contentType, body)
+func (c *Client) ResizeVolumeWithBody(ctx context.Context, volumeID PathVolumeID, params *ResizeVolumeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResizeVolumeRequestWithBody(c.Server, volumeID, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1618,8 +1630,8 @@ func (c *Client) ResizeVolumeWithBody(ctx context.Context, volumeID PathVolumeID
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /vps/volume/{volumeId} (the `ResizeVolume` operationId).
-func (c *Client) ResizeVolume(ctx context.Context, volumeID PathVolumeID, body ResizeVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewResizeVolumeRequest(c.Server, volumeID, body)
+func (c *Client) ResizeVolume(ctx context.Context, volumeID PathVolumeID, params *ResizeVolumeParams, body ResizeVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResizeVolumeRequest(c.Server, volumeID, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3892,18 +3904,18 @@ func NewListVolumesRequest(server string, params *ListVolumesParams) (*http.Requ
 }
 
 // NewCreateVolumeRequest calls the generic CreateVolume builder with application/json body
-func NewCreateVolumeRequest(server string, body CreateVolumeJSONRequestBody) (*http.Request, error) {
+func NewCreateVolumeRequest(server string, params *CreateVolumeParams, body CreateVolumeJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateVolumeRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateVolumeRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateVolumeRequestWithBody constructs an http.Request for the CreateVolume method, with any body, and a specified content type
-func NewCreateVolumeRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateVolumeRequestWithBody(server string, params *CreateVolumeParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -3919,6 +3931,33 @@ func NewCreateVolumeRequestWithBody(server string, contentType string, body io.R
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
@@ -3989,6 +4028,18 @@ func NewDeleteVolumeRequestWithBody(server string, volumeID PathVolumeID, params
 
 		}
 
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -4040,18 +4091,18 @@ func NewGetVolumeRequest(server string, volumeID PathVolumeID) (*http.Request, e
 }
 
 // NewResizeVolumeRequest calls the generic ResizeVolume builder with application/json body
-func NewResizeVolumeRequest(server string, volumeID PathVolumeID, body ResizeVolumeJSONRequestBody) (*http.Request, error) {
+func NewResizeVolumeRequest(server string, volumeID PathVolumeID, params *ResizeVolumeParams, body ResizeVolumeJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewResizeVolumeRequestWithBody(server, volumeID, "application/json", bodyReader)
+	return NewResizeVolumeRequestWithBody(server, volumeID, params, "application/json", bodyReader)
 }
 
 // NewResizeVolumeRequestWithBody constructs an http.Request for the ResizeVolume method, with any body, and a specified content type
-func NewResizeVolumeRequestWithBody(server string, volumeID PathVolumeID, contentType string, body io.Reader) (*http.Request, error) {
+func NewResizeVolumeRequestWithBody(server string, volumeID PathVolumeID, params *ResizeVolumeParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -4074,6 +4125,33 @@ func NewResizeVolumeRequestWithBody(server string, volumeID PathVolumeID, conten
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
@@ -4899,20 +4977,26 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /vps/iso (the `ListISOs` operationId).
 	ListISOsWithResponse(ctx context.Context, params *ListISOsParams, reqEditors ...RequestEditorFn) (*ListISOsResponse, error)
 
-	// CreateISOWithBodyWithResponse Import an ISO from a URL
+	// CreateISOWithBodyWithResponse Import an ISO from a URL or a file
 	//
 	// Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 	// `ready` is true. Addresses inside private networks are refused unless the server allows them.
+	//
+	// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+	// PATCH appends. The import goes on when all of them are there.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /vps/iso (the `CreateISO` operationId).
 	CreateISOWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateISOResponse, error)
 
-	// CreateISOWithResponse Import an ISO from a URL
+	// CreateISOWithResponse Import an ISO from a URL or a file
 	//
 	// Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 	// `ready` is true. Addresses inside private networks are refused unless the server allows them.
+	//
+	// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+	// PATCH appends. The import goes on when all of them are there.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4956,7 +5040,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /vps/volume (the `CreateVolume` operationId).
-	CreateVolumeWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateVolumeResponse, error)
+	CreateVolumeWithBodyWithResponse(ctx context.Context, params *CreateVolumeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateVolumeResponse, error)
 
 	// CreateVolumeWithResponse Create a volume and attach it
 	//
@@ -4966,7 +5050,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /vps/volume (the `CreateVolume` operationId).
-	CreateVolumeWithResponse(ctx context.Context, body CreateVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateVolumeResponse, error)
+	CreateVolumeWithResponse(ctx context.Context, params *CreateVolumeParams, body CreateVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateVolumeResponse, error)
 
 	// DeleteVolumeWithBodyWithResponse Delete a volume
 	//
@@ -5005,7 +5089,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /vps/volume/{volumeId} (the `ResizeVolume` operationId).
-	ResizeVolumeWithBodyWithResponse(ctx context.Context, volumeID PathVolumeID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResizeVolumeResponse, error)
+	ResizeVolumeWithBodyWithResponse(ctx context.Context, volumeID PathVolumeID, params *ResizeVolumeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResizeVolumeResponse, error)
 
 	// ResizeVolumeWithResponse Grow a volume
 	//
@@ -5015,7 +5099,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /vps/volume/{volumeId} (the `ResizeVolume` operationId).
-	ResizeVolumeWithResponse(ctx context.Context, volumeID PathVolumeID, body ResizeVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*ResizeVolumeResponse, error)
+	ResizeVolumeWithResponse(ctx context.Context, volumeID PathVolumeID, params *ResizeVolumeParams, body ResizeVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*ResizeVolumeResponse, error)
 
 	// ListVolumeUpgradeSizesWithResponse List the sizes a volume can grow to
 	//
@@ -6636,8 +6720,15 @@ func (r ListVolumesResponse) ContentType() string {
 type CreateVolumeResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Quoted
 	// JSON201 the response for an HTTP 201 `application/json` response
 	JSON201 *TaskAccepted
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CreateVolumeResponse) GetJSON200() *Quoted {
+	return r.JSON200
 }
 
 // GetJSON201 returns the response for an HTTP 201 `application/json` response
@@ -6677,8 +6768,15 @@ func (r CreateVolumeResponse) ContentType() string {
 type DeleteVolumeResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Quoted
 	// JSON201 the response for an HTTP 201 `application/json` response
 	JSON201 *TaskAccepted
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DeleteVolumeResponse) GetJSON200() *Quoted {
+	return r.JSON200
 }
 
 // GetJSON201 returns the response for an HTTP 201 `application/json` response
@@ -6759,8 +6857,15 @@ func (r GetVolumeResponse) ContentType() string {
 type ResizeVolumeResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Quoted
 	// JSON201 the response for an HTTP 201 `application/json` response
 	JSON201 *TaskAccepted
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ResizeVolumeResponse) GetJSON200() *Quoted {
+	return r.JSON200
 }
 
 // GetJSON201 returns the response for an HTTP 201 `application/json` response
@@ -7761,10 +7866,13 @@ func (c *ClientWithResponses) ListISOsWithResponse(ctx context.Context, params *
 	return ParseListISOsResponse(rsp)
 }
 
-// CreateISOWithBodyWithResponse Import an ISO from a URL
+// CreateISOWithBodyWithResponse Import an ISO from a URL or a file
 //
 // Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 // `ready` is true. Addresses inside private networks are refused unless the server allows them.
+//
+// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+// PATCH appends. The import goes on when all of them are there.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7777,10 +7885,13 @@ func (c *ClientWithResponses) CreateISOWithBodyWithResponse(ctx context.Context,
 	return ParseCreateISOResponse(rsp)
 }
 
-// CreateISOWithResponse Import an ISO from a URL
+// CreateISOWithResponse Import an ISO from a URL or a file
 //
 // Answers the ISO at once; download and verification go on as the task `taskId`. The ISO can be attached once
 // `ready` is true. Addresses inside private networks are refused unless the server allows them.
+//
+// With `upload` in place of `url` the bytes are sent to `uploadUrl` by the tus protocol 1.0: HEAD tells the offset,
+// PATCH appends. The import goes on when all of them are there.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7848,8 +7959,8 @@ func (c *ClientWithResponses) ListVolumesWithResponse(ctx context.Context, param
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /vps/volume (the `CreateVolume` operationId).
-func (c *ClientWithResponses) CreateVolumeWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateVolumeResponse, error) {
-	rsp, err := c.CreateVolumeWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) CreateVolumeWithBodyWithResponse(ctx context.Context, params *CreateVolumeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateVolumeResponse, error) {
+	rsp, err := c.CreateVolumeWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -7864,8 +7975,8 @@ func (c *ClientWithResponses) CreateVolumeWithBodyWithResponse(ctx context.Conte
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /vps/volume (the `CreateVolume` operationId).
-func (c *ClientWithResponses) CreateVolumeWithResponse(ctx context.Context, body CreateVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateVolumeResponse, error) {
-	rsp, err := c.CreateVolume(ctx, body, reqEditors...)
+func (c *ClientWithResponses) CreateVolumeWithResponse(ctx context.Context, params *CreateVolumeParams, body CreateVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateVolumeResponse, error) {
+	rsp, err := c.CreateVolume(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -7927,8 +8038,8 @@ func (c *ClientWithResponses) GetVolumeWithResponse(ctx context.Context, volumeI
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PUT /vps/volume/{volumeId} (the `ResizeVolume` operationId).
-func (c *ClientWithResponses) ResizeVolumeWithBodyWithResponse(ctx context.Context, volumeID PathVolumeID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResizeVolumeResponse, error) {
-	rsp, err := c.ResizeVolumeWithBody(ctx, volumeID, contentType, body, reqEditors...)
+func (c *ClientWithResponses) ResizeVolumeWithBodyWithResponse(ctx context.Context, volumeID PathVolumeID, params *ResizeVolumeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResizeVolumeResponse, error) {
+	rsp, err := c.ResizeVolumeWithBody(ctx, volumeID, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -7943,8 +8054,8 @@ func (c *ClientWithResponses) ResizeVolumeWithBodyWithResponse(ctx context.Conte
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PUT /vps/volume/{volumeId} (the `ResizeVolume` operationId).
-func (c *ClientWithResponses) ResizeVolumeWithResponse(ctx context.Context, volumeID PathVolumeID, body ResizeVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*ResizeVolumeResponse, error) {
-	rsp, err := c.ResizeVolume(ctx, volumeID, body, reqEditors...)
+func (c *ClientWithResponses) ResizeVolumeWithResponse(ctx context.Context, volumeID PathVolumeID, params *ResizeVolumeParams, body ResizeVolumeJSONRequestBody, reqEditors ...RequestEditorFn) (*ResizeVolumeResponse, error) {
+	rsp, err := c.ResizeVolume(ctx, volumeID, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -9082,6 +9193,13 @@ func ParseCreateVolumeResponse(rsp *http.Response) (*CreateVolumeResponse, error
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Quoted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest TaskAccepted
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -9108,6 +9226,13 @@ func ParseDeleteVolumeResponse(rsp *http.Response) (*DeleteVolumeResponse, error
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Quoted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest TaskAccepted
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -9160,6 +9285,13 @@ func ParseResizeVolumeResponse(rsp *http.Response) (*ResizeVolumeResponse, error
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Quoted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest TaskAccepted
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {

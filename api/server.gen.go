@@ -117,7 +117,7 @@ type ServerInterface interface {
 	// ListISOs List the ISOs of a facility
 	// (GET /vps/iso)
 	ListISOs(w http.ResponseWriter, r *http.Request, params ListISOsParams)
-	// CreateISO Import an ISO from a URL
+	// CreateISO Import an ISO from a URL or a file
 	// (POST /vps/iso)
 	CreateISO(w http.ResponseWriter, r *http.Request)
 	// DeleteISO Delete an ISO
@@ -131,7 +131,7 @@ type ServerInterface interface {
 	ListVolumes(w http.ResponseWriter, r *http.Request, params ListVolumesParams)
 	// CreateVolume Create a volume and attach it
 	// (POST /vps/volume)
-	CreateVolume(w http.ResponseWriter, r *http.Request)
+	CreateVolume(w http.ResponseWriter, r *http.Request, params CreateVolumeParams)
 	// DeleteVolume Delete a volume
 	// (DELETE /vps/volume/{volumeId})
 	DeleteVolume(w http.ResponseWriter, r *http.Request, volumeID PathVolumeID, params DeleteVolumeParams)
@@ -140,7 +140,7 @@ type ServerInterface interface {
 	GetVolume(w http.ResponseWriter, r *http.Request, volumeID PathVolumeID)
 	// ResizeVolume Grow a volume
 	// (PUT /vps/volume/{volumeId})
-	ResizeVolume(w http.ResponseWriter, r *http.Request, volumeID PathVolumeID)
+	ResizeVolume(w http.ResponseWriter, r *http.Request, volumeID PathVolumeID, params ResizeVolumeParams)
 	// ListVolumeUpgradeSizes List the sizes a volume can grow to
 	// (GET /vps/volume/{volumeId}/available-sizes)
 	ListVolumeUpgradeSizes(w http.ResponseWriter, r *http.Request, volumeID PathVolumeID)
@@ -369,7 +369,7 @@ func (_ Unimplemented) ListISOs(w http.ResponseWriter, r *http.Request, params L
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
-// CreateISO Import an ISO from a URL
+// CreateISO Import an ISO from a URL or a file
 // (POST /vps/iso)
 func (_ Unimplemented) CreateISO(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
@@ -395,7 +395,7 @@ func (_ Unimplemented) ListVolumes(w http.ResponseWriter, r *http.Request, param
 
 // CreateVolume Create a volume and attach it
 // (POST /vps/volume)
-func (_ Unimplemented) CreateVolume(w http.ResponseWriter, r *http.Request) {
+func (_ Unimplemented) CreateVolume(w http.ResponseWriter, r *http.Request, params CreateVolumeParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -413,7 +413,7 @@ func (_ Unimplemented) GetVolume(w http.ResponseWriter, r *http.Request, volumeI
 
 // ResizeVolume Grow a volume
 // (PUT /vps/volume/{volumeId})
-func (_ Unimplemented) ResizeVolume(w http.ResponseWriter, r *http.Request, volumeID PathVolumeID) {
+func (_ Unimplemented) ResizeVolume(w http.ResponseWriter, r *http.Request, volumeID PathVolumeID, params ResizeVolumeParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1856,8 +1856,27 @@ func (siw *ServerInterfaceWrapper) ListVolumes(w http.ResponseWriter, r *http.Re
 // CreateVolume operation middleware
 func (siw *ServerInterfaceWrapper) CreateVolume(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateVolumeParams
+
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", r.URL.Query(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "dryRun"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dryRun", Err: err})
+		}
+		return
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.CreateVolume(w, r)
+		siw.Handler.CreateVolume(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1894,6 +1913,19 @@ func (siw *ServerInterfaceWrapper) DeleteVolume(w http.ResponseWriter, r *http.R
 			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "deviceId"})
 		} else {
 			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "deviceId", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", r.URL.Query(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "dryRun"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dryRun", Err: err})
 		}
 		return
 	}
@@ -1950,8 +1982,24 @@ func (siw *ServerInterfaceWrapper) ResizeVolume(w http.ResponseWriter, r *http.R
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ResizeVolumeParams
+
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", r.URL.Query(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "dryRun"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dryRun", Err: err})
+		}
+		return
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.ResizeVolume(w, r, volumeID)
+		siw.Handler.ResizeVolume(w, r, volumeID, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2482,6 +2530,8 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 
 	return r
 }
+
+type QuotedJSONResponse Quote
 
 type TaskAcceptedJSONResponse Task
 
@@ -3288,11 +3338,26 @@ func (response ListVolumes200JSONResponse) VisitListVolumesResponse(w http.Respo
 }
 
 type CreateVolumeRequestObject struct {
-	Body *CreateVolumeJSONRequestBody
+	Params CreateVolumeParams
+	Body   *CreateVolumeJSONRequestBody
 }
 
 type CreateVolumeResponseObject interface {
 	VisitCreateVolumeResponse(w http.ResponseWriter) error
+}
+
+type CreateVolume200JSONResponse struct{ QuotedJSONResponse }
+
+func (response CreateVolume200JSONResponse) VisitCreateVolumeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type CreateVolume201JSONResponse struct{ TaskAcceptedJSONResponse }
@@ -3317,6 +3382,20 @@ type DeleteVolumeRequestObject struct {
 
 type DeleteVolumeResponseObject interface {
 	VisitDeleteVolumeResponse(w http.ResponseWriter) error
+}
+
+type DeleteVolume200JSONResponse struct{ QuotedJSONResponse }
+
+func (response DeleteVolume200JSONResponse) VisitDeleteVolumeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type DeleteVolume201JSONResponse struct{ TaskAcceptedJSONResponse }
@@ -3357,11 +3436,26 @@ func (response GetVolume200JSONResponse) VisitGetVolumeResponse(w http.ResponseW
 
 type ResizeVolumeRequestObject struct {
 	VolumeID PathVolumeID `json:"volumeId"`
+	Params   ResizeVolumeParams
 	Body     *ResizeVolumeJSONRequestBody
 }
 
 type ResizeVolumeResponseObject interface {
 	VisitResizeVolumeResponse(w http.ResponseWriter) error
+}
+
+type ResizeVolume200JSONResponse struct{ QuotedJSONResponse }
+
+func (response ResizeVolume200JSONResponse) VisitResizeVolumeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type ResizeVolume201JSONResponse struct{ TaskAcceptedJSONResponse }
@@ -3662,7 +3756,7 @@ type StrictServerInterface interface {
 	// ListISOs List the ISOs of a facility
 	// (GET /vps/iso)
 	ListISOs(ctx context.Context, request ListISOsRequestObject) (ListISOsResponseObject, error)
-	// CreateISO Import an ISO from a URL
+	// CreateISO Import an ISO from a URL or a file
 	// (POST /vps/iso)
 	CreateISO(ctx context.Context, request CreateISORequestObject) (CreateISOResponseObject, error)
 	// DeleteISO Delete an ISO
@@ -4765,8 +4859,10 @@ func (sh *strictHandler) ListVolumes(w http.ResponseWriter, r *http.Request, par
 }
 
 // CreateVolume operation middleware
-func (sh *strictHandler) CreateVolume(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) CreateVolume(w http.ResponseWriter, r *http.Request, params CreateVolumeParams) {
 	var request CreateVolumeRequestObject
+
+	request.Params = params
 
 	var body CreateVolumeJSONRequestBody
 	if err := runtime.BindJSONBody(r, &body); err != nil {
@@ -4859,10 +4955,11 @@ func (sh *strictHandler) GetVolume(w http.ResponseWriter, r *http.Request, volum
 }
 
 // ResizeVolume operation middleware
-func (sh *strictHandler) ResizeVolume(w http.ResponseWriter, r *http.Request, volumeID PathVolumeID) {
+func (sh *strictHandler) ResizeVolume(w http.ResponseWriter, r *http.Request, volumeID PathVolumeID, params ResizeVolumeParams) {
 	var request ResizeVolumeRequestObject
 
 	request.VolumeID = volumeID
+	request.Params = params
 
 	var body ResizeVolumeJSONRequestBody
 	if err := runtime.BindJSONBody(r, &body); err != nil {

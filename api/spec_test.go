@@ -29,10 +29,11 @@ func (o operation) body() *openapi3.SchemaRef {
 	return o.RequestBody.Value.Content.Get("application/json").Schema
 }
 
-// answer returns the success status and its schema, which is nil without a body.
+// answer returns the success status and its schema, which is nil without a
+// body. That of a dry run is quote's.
 func (o operation) answer() (status string, schema *openapi3.SchemaRef) {
 	for code, ref := range o.Responses.Map() {
-		if code[0] != '2' {
+		if code[0] != '2' || code == "200" && o.quote() != nil {
 			continue
 		}
 		status = code
@@ -41,6 +42,14 @@ func (o operation) answer() (status string, schema *openapi3.SchemaRef) {
 		}
 	}
 	return status, schema
+}
+
+// quote returns the schema of a dry run's answer, nil for an operation without.
+func (o operation) quote() *openapi3.SchemaRef {
+	if !slices.ContainsFunc(o.params, func(p *openapi3.ParameterRef) bool { return p.Ref == dryRun }) {
+		return nil
+	}
+	return o.Responses.Value("200").Value.Content.Get("application/json").Schema
 }
 
 func load(t *testing.T) *openapi3.T {
@@ -137,6 +146,37 @@ func checkAccess(t *testing.T, doc *openapi3.T, op operation) {
 	}
 }
 
+const dryRun = "#/components/parameters/QueryDryRun"
+
+// TestDryRuns holds that what has a price can be tried, and nothing else answers
+// in two ways.
+func TestDryRuns(t *testing.T) {
+	t.Parallel()
+	var dry []string
+	for _, op := range operations(t, load(t)) {
+		successes := 0
+		for code := range op.Responses.Map() {
+			if code[0] == '2' {
+				successes++
+			}
+		}
+		quote := op.quote()
+		if quote != nil {
+			dry = append(dry, op.OperationID)
+			if quote.Ref != "#/components/schemas/Quote" {
+				t.Errorf("%s: a dry run answers %q", op, quote.Ref)
+			}
+		}
+		if want := map[bool]int{false: 1, true: 2}[quote != nil]; successes != want {
+			t.Errorf("%s: %d success answers, want %d", op, successes, want)
+		}
+	}
+	slices.Sort(dry)
+	if !slices.Equal(dry, []string{"createVolume", "deleteVolume", "resizeVolume"}) {
+		t.Errorf("dry runs of %v", dry)
+	}
+}
+
 const idempotencyKey = "#/components/parameters/IdempotencyKey"
 
 // TestRepeats holds that exactly the operations that change something can be
@@ -204,6 +244,9 @@ func TestAnswersAreWhole(t *testing.T) {
 			continue
 		}
 		checkWhole(t, op.String(), schema.Value)
+		if quote := op.quote(); quote != nil {
+			checkWhole(t, op.String()+" dry run", quote.Value)
+		}
 	}
 	for _, name := range []string{"Error", "ValidationError"} {
 		checkWhole(t, name, doc.Components.Schemas[name].Value)

@@ -190,6 +190,27 @@ func (e QuarantinedKind) Valid() bool {
 	}
 }
 
+// Defines values for QuoteAction.
+const (
+	QuoteActionVolumeCreate QuoteAction = "volume.create"
+	QuoteActionVolumeDelete QuoteAction = "volume.delete"
+	QuoteActionVolumeResize QuoteAction = "volume.resize"
+)
+
+// Valid indicates whether the value is a known member of the QuoteAction enum.
+func (e QuoteAction) Valid() bool {
+	switch e {
+	case QuoteActionVolumeCreate:
+		return true
+	case QuoteActionVolumeDelete:
+		return true
+	case QuoteActionVolumeResize:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TaskResult.
 const (
 	TaskResultFailed  TaskResult = "Failed"
@@ -527,7 +548,8 @@ type ISO struct {
 	// Size In bytes; null until known.
 	Size *int64 `json:"size"`
 
-	// Status `Queued`, `N% Downloaded`, `Verifying`, `Ready`, else why it failed.
+	// Status `Queued`, `N% Downloaded`, `Verifying`, `Ready`, else why it failed. Of an upload, before it is queued: `Waiting for upload`,
+	// `N% Uploaded`.
 	Status string `json:"status"`
 
 	// TaskID The task that imports it.
@@ -536,7 +558,13 @@ type ISO struct {
 	// UEFI It boots on UEFI; null until known.
 	UEFI *bool `json:"uefi"`
 
-	// URL Where it was imported from, without a password.
+	// UploadOffset How many bytes of the upload are stored for good; null unless the upload goes on.
+	UploadOffset *int64 `json:"uploadOffset"`
+
+	// UploadURL The path on this server that takes the bytes, by the tus protocol; null unless the upload goes on.
+	UploadURL *string `json:"uploadUrl"`
+
+	// URL Where it was imported from, without a password; empty for an upload.
 	URL string `json:"url"`
 }
 
@@ -561,14 +589,23 @@ type ISOCreate struct {
 	FacilityCode string `json:"facilityCode"`
 	Name         string `json:"name"`
 
-	// URL An http or https address.
-	URL string `json:"url"`
+	// Upload The image is sent by the client, to `uploadUrl`.
+	Upload *ISOUpload `json:"upload,omitempty"`
+
+	// URL An http or https address. Required unless there is `upload`.
+	URL string `json:"url,omitempty"`
 }
 
 // ISODetach defines model for ISODetach.
 type ISODetach struct {
 	// Force Whether to open a tray that the guest locks.
 	Force *bool `json:"force,omitempty"`
+}
+
+// ISOUpload The image is sent by the client, to `uploadUrl`.
+type ISOUpload struct {
+	// Size The length of the image in bytes.
+	Size int64 `json:"size"`
 }
 
 // ImportedDisk defines model for ImportedDisk.
@@ -778,6 +815,58 @@ type QuotaUsage struct {
 	// Used What counts against a quota.
 	Used Usage `json:"used"`
 }
+
+// Quote What a request would do to a volume and what it would cost. Amounts are in the installation's currency. They are those
+// of a change that is done at `at`, after the tasks already accepted for the volume; the amount charged for the rest of
+// a month falls until the task ends. The monthly prices are those the request would be accepted at.
+type Quote struct {
+	// Action As in a task's `metaData`.
+	Action QuoteAction `json:"action"`
+
+	// At The moment the amounts are for.
+	At time.Time `json:"at"`
+
+	// ChargedNow What the change charges at once. It is negative where a larger size costs less.
+	ChargedNow float64 `json:"chargedNow"`
+
+	// DeviceID The device that it is attached to by then; null for none.
+	DeviceID     *int64 `json:"deviceId"`
+	FacilityCode string `json:"facilityCode"`
+
+	// MonthlyPriceAfter What a month costs from then on; 0 once it is gone.
+	MonthlyPriceAfter float64 `json:"monthlyPriceAfter"`
+
+	// MonthlyPriceBefore What a month costs before, once the tasks already accepted have ended; 0 where it does not exist.
+	MonthlyPriceBefore float64 `json:"monthlyPriceBefore"`
+
+	// NextRenewalAmount What is charged for it; null for never.
+	NextRenewalAmount *float64 `json:"nextRenewalAmount"`
+
+	// NextRenewalAt When the next month is charged; null for never.
+	NextRenewalAt *time.Time `json:"nextRenewalAt"`
+
+	// Online Whether the device can go on running; where it is false, it has to be powered off and on to see the change. Null
+	// where this server cannot tell, because another one serves the facility.
+	Online *bool `json:"online"`
+
+	// PaidUntil The end of the month that is paid by then. Nothing is refunded.
+	PaidUntil time.Time `json:"paidUntil"`
+
+	// RenewalsDue Months of the volume that have begun and are not charged yet. They are charged with this change or without.
+	RenewalsDue float64 `json:"renewalsDue"`
+
+	// SizeAfter In GiB, always; 0 once it is gone.
+	SizeAfter int `json:"sizeAfter"`
+
+	// SizeBefore In GiB, always; 0 before it exists.
+	SizeBefore int `json:"sizeBefore"`
+
+	// VolumeID Null for one that is to be made.
+	VolumeID *string `json:"volumeId"`
+}
+
+// QuoteAction As in a task's `metaData`.
+type QuoteAction string
 
 // ReconcileRequest defines model for ReconcileRequest.
 type ReconcileRequest struct {
@@ -1087,6 +1176,10 @@ type VolumeCreate struct {
 	// DeviceID The device to attach it to.
 	DeviceID int64 `json:"deviceId"`
 
+	// MaxMonthlyPrice The most that a month of the volume may cost, in the unit of `monthlyPrice`, with at most two decimals. Where it would
+	// cost more the request is refused: 409 `price_changed`.
+	MaxMonthlyPrice *float64 `json:"maxMonthlyPrice,omitempty"`
+
 	// Size In GiB, one of the sizes on sale.
 	Size int `json:"size"`
 }
@@ -1115,6 +1208,10 @@ type VolumeResize struct {
 	// DeviceID The device it is attached to; required while it is attached.
 	DeviceID *int64 `json:"deviceId,omitempty"`
 
+	// MaxMonthlyPrice The most that a month of the volume may cost, in the unit of `monthlyPrice`, with at most two decimals. Where it would
+	// cost more the request is refused: 409 `price_changed`.
+	MaxMonthlyPrice *float64 `json:"maxMonthlyPrice,omitempty"`
+
 	// Size In GiB, one of the larger sizes on sale.
 	Size int `json:"size"`
 }
@@ -1137,11 +1234,19 @@ type QueryClientID = ClientID
 // QueryDeviceID defines model for QueryDeviceId.
 type QueryDeviceID = DeviceID
 
+// QueryDryRun defines model for QueryDryRun.
+type QueryDryRun = bool
+
 // QueryFacilityCode defines model for QueryFacilityCode.
 type QueryFacilityCode = FacilityCode
 
 // QueryLimit defines model for QueryLimit.
 type QueryLimit = int
+
+// Quoted What a request would do to a volume and what it would cost. Amounts are in the installation's currency. They are those
+// of a change that is done at `at`, after the tasks already accepted for the volume; the amount charged for the rest of
+// a month falls until the task ends. The monthly prices are those the request would be accepted at.
+type Quoted = Quote
 
 // TaskAccepted defines model for TaskAccepted.
 type TaskAccepted = Task
@@ -1343,10 +1448,28 @@ type ListVolumesParams struct {
 	ClientID *QueryClientID `form:"clientId,omitempty" json:"clientId,omitempty"`
 }
 
+// CreateVolumeParams defines parameters for CreateVolume.
+type CreateVolumeParams struct {
+	// DryRun Change nothing: answer 200 with what the request would do and cost, or refuse it as it would be refused. An
+	// `Idempotency-Key` is not kept.
+	DryRun *QueryDryRun `form:"dryRun,omitempty" json:"dryRun,omitempty"`
+}
+
 // DeleteVolumeParams defines parameters for DeleteVolume.
 type DeleteVolumeParams struct {
 	// DeviceID The device the volume is attached to, where the body does not say.
 	DeviceID *DeviceID `form:"deviceId,omitempty" json:"deviceId,omitempty"`
+
+	// DryRun Change nothing: answer 200 with what the request would do and cost, or refuse it as it would be refused. An
+	// `Idempotency-Key` is not kept.
+	DryRun *QueryDryRun `form:"dryRun,omitempty" json:"dryRun,omitempty"`
+}
+
+// ResizeVolumeParams defines parameters for ResizeVolume.
+type ResizeVolumeParams struct {
+	// DryRun Change nothing: answer 200 with what the request would do and cost, or refuse it as it would be refused. An
+	// `Idempotency-Key` is not kept.
+	DryRun *QueryDryRun `form:"dryRun,omitempty" json:"dryRun,omitempty"`
 }
 
 // ListVPSEventsParams defines parameters for ListVPSEvents.

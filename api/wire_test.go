@@ -23,7 +23,7 @@ var wireTypes = map[string]any{
 	"ClientAccount": api.ClientAccount{}, "Device": api.Device{}, "Error": api.Error{}, "ISO": api.ISO{},
 	"ImportedDisk": api.ImportedDisk{}, "ImportedGuest": api.ImportedGuest{},
 	"Finding": api.Finding{}, "Quarantined": api.Quarantined{},
-	"Location": api.Location{}, "Node": api.Node{}, "NewAPIKey": api.NewAPIKey{}, "Price": api.Price{}, "Quota": api.Quota{}, "QuotaUsage": api.QuotaUsage{}, "Usage": api.Usage{}, "Service": api.Service{},
+	"Location": api.Location{}, "Node": api.Node{}, "NewAPIKey": api.NewAPIKey{}, "Price": api.Price{}, "Quote": api.Quote{}, "Quota": api.Quota{}, "QuotaUsage": api.QuotaUsage{}, "Usage": api.Usage{}, "Service": api.Service{},
 	"ServiceBandwidthBilling": api.ServiceBandwidthBilling{}, "ServiceOption": api.ServiceOption{},
 	"ServiceType": api.ServiceType{}, "Task": api.Task{}, "VPS": api.VPS{}, "VPSEvent": api.VPSEvent{},
 	"VPSNetworkInterface": api.VPSNetworkInterface{}, "ValidationError": api.ValidationError{},
@@ -32,7 +32,7 @@ var wireTypes = map[string]any{
 
 // requestTypes are the schemas that only requests carry.
 var requestTypes = []string{
-	"ClientCreate", "DeviceCreate", "FacilityPut", "ISOAttach", "ISOCreate", "ISODetach", "KeyCreate", "PricePut", "QuotaPut", "ReconcileRequest",
+	"ClientCreate", "DeviceCreate", "FacilityPut", "ISOAttach", "ISOCreate", "ISODetach", "ISOUpload", "KeyCreate", "PricePut", "QuotaPut", "ReconcileRequest",
 	"VPSImport", "VolumeCreate", "VolumeDelete", "VolumeResize", "VPSPower",
 }
 

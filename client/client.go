@@ -39,6 +39,7 @@ type Client struct {
 	clientID int64
 	unkeyed  bool          // send no Idempotency-Key
 	keys     *atomic.Int32 // whether the server keeps them
+	quotes   *atomic.Bool  // the server is known to give them
 	timeout  time.Duration
 	poll     time.Duration
 	retry    RetryPolicy
@@ -144,7 +145,7 @@ func New(address, key string, opts ...Option) (*Client, error) {
 		return nil, errors.New("drivebay: the API key holds a character that no key has")
 	}
 	c := &Client{
-		base: base, key: func() string { return key }, keys: &atomic.Int32{}, http: &http.Client{}, agent: "drivebay-go",
+		base: base, key: func() string { return key }, keys: &atomic.Int32{}, quotes: &atomic.Bool{}, http: &http.Client{}, agent: "drivebay-go",
 		timeout: defaultTimeout, poll: defaultPoll, retry: DefaultRetry(), log: slog.New(slog.DiscardHandler),
 	}
 	for _, o := range opts {

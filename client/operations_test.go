@@ -20,6 +20,8 @@ import (
 var (
 	ref = client.ISORef{FacilityCode: "TPA1", ClientID: 7}
 	two = 2
+
+	price = 9.5
 )
 
 // calls has for each operation of the contract a call that gives everything the
@@ -29,11 +31,11 @@ var calls = map[string]func(context.Context, *client.Client) (any, error){
 		return c.Volume.List(ctx, client.VolumeListOptions{DeviceID: 1001, FacilityCode: "TPA1", ClientID: 7})
 	},
 	"createVolume": func(ctx context.Context, c *client.Client) (any, error) {
-		return c.Volume.Create(ctx, client.VolumeCreate{DeviceID: 1001, SizeGiB: 50})
+		return c.Volume.Create(ctx, client.VolumeCreate{DeviceID: 1001, SizeGiB: 50, MaxMonthlyPrice: &price})
 	},
 	"getVolume": func(ctx context.Context, c *client.Client) (any, error) { return c.Volume.Get(ctx, "v") },
 	"resizeVolume": func(ctx context.Context, c *client.Client) (any, error) {
-		return c.Volume.Resize(ctx, "v", client.VolumeResize{SizeGiB: 100, DeviceID: 1001})
+		return c.Volume.Resize(ctx, "v", client.VolumeResize{SizeGiB: 100, DeviceID: 1001, MaxMonthlyPrice: &price})
 	},
 	"deleteVolume": func(ctx context.Context, c *client.Client) (any, error) {
 		return c.Volume.Delete(ctx, "v", client.VolumeDelete{DeviceID: 1001})
@@ -143,6 +145,9 @@ var calls = map[string]func(context.Context, *client.Client) (any, error){
 
 // left has the parameters that calls do not give, and why.
 var left = map[string]string{
+	"createVolume dryRun":                "a quote's, TestQuotes",
+	"resizeVolume dryRun":                "a quote's, TestQuotes",
+	"deleteVolume dryRun":                "a quote's, TestQuotes",
 	"powerVPS action":                    "it is in the body",
 	"listLocations vpsLocations":         "it changes nothing",
 	"getService includeZeroPriceOptions": "it changes nothing",
@@ -268,9 +273,10 @@ func (o operation) checkBody(t *testing.T, body []byte) {
 	}
 }
 
-// answer returns the success status and its schema, nil without a body.
+// answer returns the success status and its schema, nil without a body. The lower
+// one of two is that of a quote.
 func (o operation) answer() (int, *openapi3.SchemaRef) {
-	for _, status := range []int{200, 201, 204} {
+	for _, status := range []int{201, 200, 204} {
 		if ref := o.Responses.Status(status); ref != nil {
 			if mt := ref.Value.Content.Get("application/json"); mt != nil {
 				return status, mt.Schema

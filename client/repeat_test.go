@@ -32,6 +32,7 @@ func TestUnknownServer(t *testing.T) {
 		{"published, 503", always(503, "text/html", "<html>"), always(404, "application/json", `{"code":404,"message":"Not Found"}`), 1, 1},
 		{"published, refuses first", breaking(errReset), always(403, "application/json", `{"code":403,"message":"no"}`), 1, 1},
 		{"another that has everything", breaking(errReset), always(200, "application/json", `{"quota":"unlimited"}`), 1, 1},
+		{"another with reasons", breaking(errReset), always(400, "application/json", `{"message":"m","reason":"x"}`), 1, 1},
 		{"sends on", breaking(errReset), always(302, "", ""), 1, 1},
 		{"fails", breaking(errReset), always(500, "text/plain", "oops"), 1, 1},
 		{"never connected", breaking(errDial), breaking(errReset), 2, 0},

@@ -130,12 +130,19 @@ func (s VolumeService) Get(ctx context.Context, id string, opts ...CallOption) (
 type VolumeCreate struct {
 	DeviceID int64 // the device to attach it to
 	SizeGiB  int64 // one of the sizes on sale
+	// MaxMonthlyPrice refuses it with the reason price_changed where a month
+	// costs more, on a server that gives quotes; nil for any price.
+	MaxMonthlyPrice *float64
 }
 
 // Create makes a volume and attaches it. On a drivebay server the task tells
 // its id at once; see [Task.VolumeID].
 func (s VolumeService) Create(ctx context.Context, o VolumeCreate, opts ...CallOption) (Task, error) {
-	return do[Task](ctx, s.c, posting(api.VolumeCreate{DeviceID: o.DeviceID, Size: int(o.SizeGiB)}, "vps", "volume"), opts)
+	return do[Task](ctx, s.c, s.create(o), opts)
+}
+
+func (s VolumeService) create(o VolumeCreate) *call {
+	return posting(api.VolumeCreate{DeviceID: o.DeviceID, Size: int(o.SizeGiB), MaxMonthlyPrice: o.MaxMonthlyPrice}, "vps", "volume")
 }
 
 // VolumeResize is a growth.
@@ -144,11 +151,17 @@ type VolumeResize struct {
 	// DeviceID is the device it is attached to, which must be given; 0 for a
 	// detached volume.
 	DeviceID int64
+	// MaxMonthlyPrice is as in [VolumeCreate], for the volume at its new size.
+	MaxMonthlyPrice *float64
 }
 
 // Resize grows a volume.
 func (s VolumeService) Resize(ctx context.Context, id string, o VolumeResize, opts ...CallOption) (Task, error) {
-	return do[Task](ctx, s.c, putting(api.VolumeResize{DeviceID: optional(o.DeviceID), Size: int(o.SizeGiB)}, "vps", "volume", id), opts)
+	return do[Task](ctx, s.c, s.resize(id, o), opts)
+}
+
+func (s VolumeService) resize(id string, o VolumeResize) *call {
+	return putting(api.VolumeResize{DeviceID: optional(o.DeviceID), Size: int(o.SizeGiB), MaxMonthlyPrice: o.MaxMonthlyPrice}, "vps", "volume", id)
 }
 
 // VolumeDelete is how to delete a volume.
@@ -161,9 +174,13 @@ type VolumeDelete struct {
 // Delete detaches a volume where it is attached, removes its data and cancels
 // its service.
 func (s VolumeService) Delete(ctx context.Context, id string, o VolumeDelete, opts ...CallOption) (Task, error) {
+	return do[Task](ctx, s.c, s.delete(id, o), opts)
+}
+
+func (s VolumeService) delete(id string, o VolumeDelete) *call {
 	r := deleting("vps", "volume", id).number("deviceId", o.DeviceID) // some proxies drop the body of a DELETE
 	r.body = api.VolumeDelete{DeviceID: optional(o.DeviceID)}
-	return do[Task](ctx, s.c, r, opts)
+	return r
 }
 
 // Attach attaches a detached volume to a device of the same facility.

@@ -380,7 +380,7 @@ func (c *checker) checkServices() {
 // compared elsewhere.
 func (c *checker) checkFolder() {
 	c.t.Helper()
-	for _, left := range []string{"imports/*", "facilities/*/tmp/*", "facilities/*/*/*/*"} {
+	for _, left := range []string{"imports/*", "uploads/*.part", "facilities/*/tmp/*", "facilities/*/*/*/*"} {
 		paths, err := filepath.Glob(filepath.Join(c.dir, filepath.FromSlash(left)))
 		if err != nil {
 			c.t.Fatal(err)
@@ -391,7 +391,7 @@ func (c *checker) checkFolder() {
 	}
 	known := map[string]bool{
 		"lock": true, "drivebay.db": true, "drivebay.db-wal": true, "drivebay.db-shm": true,
-		"demo.json": true, "node.id": true, "admin.key": true, "imports": true, "facilities": true,
+		"demo.json": true, "node.id": true, "admin.key": true, "imports": true, "uploads": true, "facilities": true,
 	}
 	c.only(c.dir, known)
 	facilities, err := os.ReadDir(filepath.Join(c.dir, "facilities"))

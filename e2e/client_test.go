@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/drivebay/drivebay/api"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // client speaks to one server with one key, without the generated client, so
@@ -121,7 +122,7 @@ func (c *client) refused(status int, reason, method, path string, body any) refu
 func (c *client) ended(id string) api.Task {
 	c.t.Helper()
 	var task api.Task
-	eventually(c.t, "the end of task "+id, func() bool {
+	testneed.Eventually(c.t, "the end of task "+id, func() bool {
 		c.want(http.StatusOK, "GET", "/network/status/"+id, nil, &task)
 		return task.Result != api.TaskResultPending
 	})

@@ -186,7 +186,7 @@ func settle(c *client, isoID string) string {
 	c.t.Helper()
 	a := c.do("GET", "/network/status/1001", nil)
 	if a.status == http.StatusOK {
-		eventually(c.t, "the end of the device's newest task", func() bool {
+		testneed.Eventually(c.t, "the end of the device's newest task", func() bool {
 			var task api.Task
 			c.want(http.StatusOK, "GET", "/network/status/1001", nil, &task)
 			return task.Result != api.TaskResultPending

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/drivebay/drivebay/api"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // fault is a source that an image cannot be imported from.
@@ -171,7 +172,7 @@ func checkFailed(t *testing.T, c *client, f fault, iso api.ISO) {
 func (s *server) spend(all []fault, isos map[string]api.ISO) {
 	s.t.Helper()
 	for try := 1; try < tries; try++ {
-		eventually(s.t, fmt.Sprintf("the end of try %d", try), func() bool {
+		testneed.Eventually(s.t, fmt.Sprintf("the end of try %d", try), func() bool {
 			for _, f := range all {
 				if f.heals && failures(s, *isos[f.name].TaskID) < try {
 					return false

@@ -5,8 +5,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"net/http"
 	"os"
 	"testing"
+
+	"github.com/drivebay/drivebay/api"
 )
 
 // charge is a line of the ledger, with the price of its service now; times are
@@ -132,4 +135,46 @@ func hashFile(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// TestQuotes asks what a volume costs at each turn of its life, and then does
+// it at that price. The clock runs, so a resize may be charged a little less.
+func TestQuotes(t *testing.T) {
+	t.Parallel()
+	s := startDemo(t)
+	c, admin := s.client(), newClient(t, s.demo.URL, s.demo.AdminKey)
+	path, id := "/vps/volume", ""
+	for _, o := range []struct {
+		method string
+		body   map[string]any
+		sum    float64 // charged for the volume by then, at most
+	}{
+		{"POST", map[string]any{"deviceId": 1001, "size": 50}, 5},
+		{"PUT", map[string]any{"deviceId": 1001, "size": 500}, 50},
+		{"DELETE", map[string]any{"deviceId": 1001}, 50},
+	} {
+		before := c.do("GET", "/network/status", nil)
+		var q api.Quote
+		c.want(http.StatusOK, o.method, path+"?dryRun=true", o.body, &q)
+		if after := c.do("GET", "/network/status", nil); after.String() != before.String() {
+			t.Errorf("%s: tasks before and after the dry run:\n%s\n%s", o.method, before, after)
+		}
+		if o.method != "DELETE" {
+			o.body["maxMonthlyPrice"] = q.MonthlyPriceAfter - 0.01
+			c.refused(http.StatusConflict, "price_changed", o.method, path, o.body)
+			o.body["maxMonthlyPrice"] = q.MonthlyPriceAfter
+		}
+		id = metaOf(t, c.succeed(o.method, path, o.body)).VolumeID
+		path = "/vps/volume/" + id
+		var charges []api.Charge
+		admin.want(http.StatusOK, "GET", "/admin/charges?volumeId="+id, nil, &charges)
+		var sum float64
+		for _, k := range charges {
+			sum += k.Amount
+		}
+		if newest := charges[0]; o.method != "DELETE" && (newest.Amount > q.ChargedNow || newest.Amount < q.ChargedNow-0.05) || sum > o.sum || sum < o.sum-0.05 {
+			t.Errorf("%s: charged %+v, by the quote %+v", o.method, charges, q)
+		}
+	}
+	check(t, s.dir)
 }

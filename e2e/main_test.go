@@ -17,13 +17,14 @@ import (
 	"time"
 
 	"github.com/drivebay/drivebay/e2e/built"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // program is the built program.
 var program string
 
 // patience bounds every wait. It is long, so that only what hangs meets it.
-const patience = 60 * time.Second
+const patience = testneed.Patience
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -90,21 +91,4 @@ func number(t testing.TB, name string, otherwise int64) int64 {
 		t.Fatalf("%s=%q is no number above 0", name, text)
 	}
 	return n
-}
-
-// eventually waits until done says so. It is for what an outside process does
-// not tell; what names the condition.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-limit.C:
-			t.Fatalf("waited %v in vain: %s", patience, what)
-		case <-tick.C:
-		}
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/drivebay/drivebay/api"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // TestRepeatsThroughKills lets clients without patience create and delete
@@ -104,7 +105,7 @@ type impatient struct {
 func (w *impatient) useVolume(deviceID int64) {
 	w.t.Helper()
 	made := w.change("POST", "/vps/volume", map[string]any{"deviceId": deviceID, "size": 50})
-	eventually(w.t, "the volume", func() bool {
+	testneed.Eventually(w.t, "the volume", func() bool {
 		a, err := w.once(time.Second, "", "GET", "/network/status/"+made.TaskID, nil)
 		var task api.Task
 		if err != nil || json.Unmarshal(a.body, &task) != nil {
@@ -123,7 +124,7 @@ func (w *impatient) change(method, path string, body any) (task api.Task) {
 	w.t.Helper()
 	key := fmt.Sprintf("%s-%d", w.name, len(w.told))
 	patient := time.Duration(1+w.rand.IntN(8)) * time.Millisecond
-	eventually(w.t, "an answer to "+key, func() bool {
+	testneed.Eventually(w.t, "an answer to "+key, func() bool {
 		w.tries++
 		a, err := w.once(patient, key, method, path, body)
 		patient = min(2*patient, 5*time.Second)

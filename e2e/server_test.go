@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/drivebay/drivebay/e2e/built"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // demo is what demo.json tells.
@@ -100,7 +101,7 @@ func (s *server) start() {
 // demo.json, and reads it.
 func (s *server) awaitDemo() demo {
 	s.t.Helper()
-	eventually(s.t, "demo.json of the new process", func() bool {
+	testneed.Eventually(s.t, "demo.json of the new process", func() bool {
 		s.mustLive()
 		d, ok := s.readDemo()
 		if ok && d.PID == s.cmd.Process.Pid {
@@ -155,7 +156,7 @@ func (s *server) stop() int {
 // wait returns the exit code of a process that ends by itself.
 func (s *server) wait() int {
 	s.t.Helper()
-	eventually(s.t, "the end of the server", func() bool {
+	testneed.Eventually(s.t, "the end of the server", func() bool {
 		select {
 		case <-s.exited:
 			return true
@@ -187,7 +188,7 @@ func (s *server) settle() {
 	s.t.Helper()
 	c := open(s.t, s.dir)
 	defer c.db.Close()
-	eventually(s.t, "the end of all tasks", func() bool {
+	testneed.Eventually(s.t, "the end of all tasks", func() bool {
 		s.mustLive()
 		return rows(c, func(n *int) []any { return []any{n} }, `SELECT count(*) FROM task INDEXED BY task_lane
 			WHERE state IN ('waiting', 'ready', 'running') AND client_id IS NOT NULL`)[0] == 0

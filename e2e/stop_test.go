@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/drivebay/drivebay/api"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // TestStopResumesImport stops a server while it downloads, and holds that the
@@ -62,7 +63,7 @@ func awaitCheckpoint(t *testing.T, dir, taskID string) (bytes int64) {
 	t.Helper()
 	c := open(t, dir)
 	defer c.db.Close()
-	eventually(t, "a checkpoint of the download", func() bool {
+	testneed.Eventually(t, "a checkpoint of the download", func() bool {
 		text := rows(c, func(s *[]byte) []any { return []any{s} }, `SELECT coalesce(checkpoint, '') FROM task WHERE id = ?`, taskID)[0]
 		if len(text) == 0 {
 			return false

@@ -66,6 +66,17 @@ func TestImageHead(t *testing.T) {
 	}
 }
 
+func TestGuestRows(t *testing.T) {
+	t.Parallel()
+	rows, err := guestRows([]byte("goos: linux\nBenchmarkStack/attach-2  \t  10\t  100.0 direct-ms\t  120.5 ours-ms\nBenchmarkStack/grow \t 10\t 1.0 direct-ms\t 12.0 ours-ms\nPASS\n"), 10)
+	if err != nil || len(rows) != 2 || !rows[0].met || rows[0].ratio != "1.21" || rows[1].met || rows[1].ours != "12.0 ms" {
+		t.Errorf("%+v, %v", rows, err)
+	}
+	if _, err := guestRows([]byte("FAIL"), 10); err == nil {
+		t.Error("no figures, and no error")
+	}
+}
+
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"-only", "nothing"}, {"-rounds", "0"}} {

@@ -55,6 +55,7 @@ var figures = []struct {
 	{"postgres", (*bench).pgReads},
 	{"engine", (*bench).engines},
 	{"takeover", (*bench).takeover},
+	{"guests", (*bench).guests},
 	{"scale", (*bench).scale},
 }
 

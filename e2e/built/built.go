@@ -16,7 +16,7 @@ func Program(dir string) (string, error) {
 	if runtime.GOOS == "windows" {
 		out += ".exe"
 	}
-	cmd := exec.Command("go", "build", "-o", out, "github.com/drivebay/drivebay/cmd/drivebay")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", out, "github.com/drivebay/drivebay/cmd/drivebay")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build drivebay: %w: %s", err, text)

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/drivebay/drivebay/internal/pgtest"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // nodes is how many servers an installation has.
@@ -131,7 +132,7 @@ func (c *cluster) verdict() {
 // ready waits until every server serves.
 func (c *cluster) ready() {
 	c.t.Helper()
-	eventually(c.t, "all servers", func() bool {
+	testneed.Eventually(c.t, "all servers", func() bool {
 		for _, n := range c.nodes {
 			if n.address() == "" {
 				return false
@@ -161,7 +162,7 @@ func (c *cluster) idle() {
 	c.t.Helper()
 	db := c.open()
 	defer db.Close(context.Background())
-	eventually(c.t, "the end of all tasks", func() bool { return number(c.t, db, unfinished) == 0 })
+	testneed.Eventually(c.t, "the end of all tasks", func() bool { return number(c.t, db, unfinished) == 0 })
 }
 
 // quiet waits until nothing is under way, and ends the servers as an operator

@@ -32,7 +32,7 @@ var (
 )
 
 // patience bounds every wait. It is long, so that only what hangs meets it.
-const patience = 2 * time.Minute
+const patience = testneed.Patience
 
 // lease is that of the servers here: as short as a machine with two busy
 // processors keeps up with.
@@ -90,23 +90,6 @@ func rounds(newcomer, ci int) int {
 		return newcomer
 	}
 	return max(newcomer, ci*asked/200)
-}
-
-// eventually waits until done says so. It is for what other processes do not
-// tell; what names the condition.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-limit.C:
-			t.Fatalf("waited %v in vain: %s", patience, what)
-		case <-tick.C:
-		}
-	}
 }
 
 // pass lets time go by: it paces load and faults, and nothing waits for it.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // answerLimit bounds how long a reader waits for the word that the database is
@@ -71,7 +73,7 @@ func databaseAway(t *testing.T, cut, end func(*cluster) error) {
 	}
 	back := time.Now()
 	for _, n := range c.nodes {
-		eventually(t, "an answer of "+n.conf.Name, func() bool {
+		testneed.Eventually(t, "an answer of "+n.conf.Name, func() bool {
 			a := probe(t, c, n)
 			return a.status == http.StatusOK
 		})

@@ -19,7 +19,7 @@ func TestSeeds(t *testing.T) {
 	needPostgres(t)
 	n := *seedsFlag
 	if n == 0 {
-		n = int64(rounds(2, 30))
+		n = int64(rounds(1, 30))
 	}
 	first := *firstFlag
 	if *seedFlag != 0 {

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // calmLease is that of tests in which a server has to be the one that runs a
@@ -82,7 +84,7 @@ func TestLateCalls(t *testing.T) {
 			}
 			before := c.fenced()
 			close(release)
-			eventually(t, "the late "+k.method+" to be refused", func() bool { return c.fenced() > before })
+			testneed.Eventually(t, "the late "+k.method+" to be refused", func() bool { return c.fenced() > before })
 			if how == syscall.SIGKILL {
 				if err := n.start(); err != nil {
 					t.Fatal(err)
@@ -112,7 +114,7 @@ func (c *cluster) done(task string, attempts int) {
 	c.t.Helper()
 	db := c.open()
 	defer db.Close(context.Background())
-	eventually(c.t, "the end of a task", func() bool {
+	testneed.Eventually(c.t, "the end of a task", func() bool {
 		return number(c.t, db, `SELECT count(*) FROM task WHERE id = $1 AND state = 'done' AND attempt >= $2`, task, attempts) == 1
 	})
 }

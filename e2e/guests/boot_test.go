@@ -7,6 +7,7 @@ import (
 
 	"github.com/drivebay/drivebay/api"
 	"github.com/drivebay/drivebay/internal/libvirttest"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // TestBoot is a guest that starts from exactly the ISO that is in its drive, for
@@ -44,11 +45,30 @@ func TestBoot(t *testing.T) {
 	if s.vps(device).ISOID == nil {
 		t.Error("the medium is gone while the guest reads from it")
 	}
-	eventually(t, "the disks are first again", func() bool { return !cdFirst(g) })
+	testneed.Eventually(t, "the disks are first again", func() bool { return !cdFirst(g) })
 	starts("from-disk")
-	eventually(t, "the medium is gone", func() bool { return s.vps(device).ISOID == nil })
+	testneed.Eventually(t, "the medium is gone", func() bool { return s.vps(device).ISOID == nil })
 	s.idle(device)
 	s.agree(g, device)
+	s.healthy()
+}
+
+// TestBootLoader is a guest that starts from an ISO with a boot loader that
+// others made.
+func TestBootLoader(t *testing.T) {
+	need(t)
+	d := libvirttest.Shared(t)
+	g := d.NewGuest(t, libvirttest.GuestOptions{Root: libvirttest.BootDisk(t, "from-disk"), Text: true})
+	s := newSite(t, d, d.NewPool(t, ""), d.NewPool(t, ""))
+	device := s.device(g)
+	loader := s.readyISO(libvirttest.IPXE(t), true)
+	g.WaitSerial("started from-disk")
+	s.done(s.insert(device, loader.ISOID, false))
+	s.done(s.power(device, api.PowerActionCycle))
+	g.WaitSerial("iPXE ISO boot image")
+	s.done(s.eject(device, true))
+	s.done(s.power(device, api.PowerActionCycle))
+	g.WaitSerial("started from-disk")
 	s.healthy()
 }
 

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/drivebay/drivebay/e2e/built"
 	"github.com/drivebay/drivebay/internal/libvirttest"
@@ -23,7 +22,7 @@ import (
 var program string
 
 // patience bounds every wait. It is long, so that only what hangs meets it.
-const patience = 2 * time.Minute
+const patience = testneed.Patience
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -53,21 +52,4 @@ func need(t *testing.T) {
 	}
 	libvirttest.Need(t)
 	t.Parallel()
-}
-
-// eventually waits until done says so. It is for what other processes do not
-// tell; what names the condition.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-limit.C:
-			t.Fatalf("waited %v in vain: %s", patience, what)
-		case <-tick.C:
-		}
-	}
 }

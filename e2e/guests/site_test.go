@@ -65,7 +65,7 @@ func (s *site) volume(id string) api.Volume {
 func (s *site) create(device int64, size int) api.Task {
 	s.t.Helper()
 	return get[api.Task](s.client, func(ctx context.Context, a *api.Client) (*http.Response, error) {
-		return a.CreateVolume(ctx, api.VolumeCreate{DeviceID: device, Size: size})
+		return a.CreateVolume(ctx, nil, api.VolumeCreate{DeviceID: device, Size: size})
 	})
 }
 
@@ -78,7 +78,7 @@ func (s *site) newVolume(device int64, size int) string {
 func (s *site) resize(id string, device int64, size int) api.Task {
 	s.t.Helper()
 	return get[api.Task](s.client, func(ctx context.Context, a *api.Client) (*http.Response, error) {
-		return a.ResizeVolume(ctx, id, api.VolumeResize{DeviceID: &device, Size: size})
+		return a.ResizeVolume(ctx, id, nil, api.VolumeResize{DeviceID: &device, Size: size})
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/drivebay/drivebay/api"
 	"github.com/drivebay/drivebay/internal/libvirttest"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // TestGuestKeepsVolume: without an OS in the guest nothing lets go of a virtio
@@ -113,7 +114,7 @@ func TestHostAway(t *testing.T) {
 	id := s.newVolume(device, 50)
 	d.Kill(t)
 	tasks := []api.Task{s.resize(id, device, 100), s.detach(device, id), s.create(device, 50)}
-	eventually(t, "the first task has met the host's silence", func() bool {
+	testneed.Eventually(t, "the first task has met the host's silence", func() bool {
 		return strings.Contains(s.task(tasks[0].TaskID, "0s").Message, "does not answer")
 	})
 	if status, said := s.operator("doctor", "--grace", "0s"); status != 1 || !strings.Contains(said, "backend_unavailable") {

@@ -80,6 +80,7 @@ type Server struct {
 	drained    <-chan struct{}
 	deaf       <-chan struct{} // closed once guests are heard of no more
 	stopping   chan struct{}   // closed when Close begins
+	stopSweep  func()          // of the folder of uploads; nil: it is not swept
 	failed     chan error
 }
 
@@ -116,6 +117,9 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err 
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	if err := s.join(ctx, opt); err != nil {
+		return nil, err
+	}
+	if err := s.openUploads(ctx); err != nil {
 		return nil, err
 	}
 	if cfg.Role != config.RoleAPI {
@@ -169,6 +173,7 @@ func (s *Server) wire(opt Options) {
 		Store: s.db.ISOs(), Drivers: s.drivers, Now: now, NewID: newID,
 		Fetcher:   fetch.New(fetch.Options{Allow: s.cfg.FetchAllow, MaxBytes: s.cfg.FetchMaxBytes, UserAgent: "drivebay/" + opt.Version}),
 		Staging:   filepath.Join(s.cfg.DataDir, "imports"),
+		Uploads:   s.uploads(),
 		CancelRun: s.engine.CancelRun,
 		Imported:  s.metrics.ObserveImport,
 	}
@@ -338,6 +343,9 @@ func (s *Server) Close(ctx context.Context) error {
 	if s.deaf != nil {
 		<-s.deaf
 	}
+	if s.stopSweep != nil {
+		s.stopSweep()
+	}
 	if s.left != nil {
 		s.nodes()
 		<-s.left
@@ -377,12 +385,19 @@ func Run(ctx context.Context, cfg config.Config, version string, stdout io.Write
 	if err := s.greet(stdout); err != nil {
 		log.Warn("write greeting", "error", err)
 	}
+	tell := func(state string) {
+		if err := notify(state); err != nil {
+			log.Warn("service manager", "error", err)
+		}
+	}
+	tell(stateReady)
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
 	case err = <-s.failed:
 		log.Error("serving ended", "error", err)
 	}
+	tell(stateStopping)
 	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.DrainTimeout)
 	defer cancel()
 	err = errors.Join(err, s.Close(closeCtx))

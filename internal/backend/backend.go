@@ -114,6 +114,9 @@ type Info struct {
 	// Boots: guests start from what SetBoot says. Without it, SetBoot is
 	// ErrUnsupported.
 	Boots bool
+	// Live: volumes are attached to, grown in and taken from a guest that runs.
+	// Without it, the guest has to be powered off and on to see the change.
+	Live bool
 }
 
 // VM describes a guest to EnsureVM.
@@ -144,6 +147,9 @@ type ISOSpec struct {
 // to let go; zero means the driver's default.
 type DetachOptions struct {
 	Timeout time.Duration
+	// ToDelete: the volume is to be deleted next. One that cannot be, since no
+	// pool has it, stays connected: ErrNoPool.
+	ToDelete bool
 }
 
 // PowerAction is what Power does.

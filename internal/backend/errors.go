@@ -24,12 +24,14 @@ var (
 	ErrConflict           = &Error{Reason: "disk_conflict", Text: "a disk of another size is already there", Permanent: true}
 	ErrShrink             = &Error{Reason: "disk_shrink", Text: "the disk is already larger than that", Permanent: true}
 	ErrInUse              = &Error{Reason: "disk_in_use", Text: "a VPS still uses it", Permanent: true}
+	ErrHeld               = &Error{Reason: "disk_held", Text: "the storage keeps the disk: something besides our guests has it open, or there is a snapshot of it"}
 	ErrNoSlot             = &Error{Reason: "device_full", Text: "the VPS has no free slot for another volume", Permanent: true}
 	ErrTrayLocked         = &Error{Reason: "tray_locked", Text: "the guest keeps the CD tray locked; detach with force to open it", Permanent: true}
 	ErrOtherHost          = &Error{Reason: "other_host", Text: "the volume is on the storage of another host than the VPS", Permanent: true}
 	ErrGuestDidNotRelease = &Error{Reason: "guest_did_not_release", Text: "the guest did not release the volume in time", Permanent: true}
 	ErrNoSpace            = &Error{Reason: "storage_full", Text: "the storage of the facility is full", Permanent: true}
 	ErrUnsupported        = &Error{Reason: "not_supported", Text: "this facility cannot do that", Permanent: true}
+	ErrNoPool             = &Error{Reason: "no_storage_pool", Text: "the volume's disk is in no storage pool of its host's; the operator has to make one of the folder it is in", Permanent: true}
 	ErrInvalid            = &Error{Reason: "backend_invalid", Text: "the storage cannot take that name, size or file", Permanent: true}
 	ErrUnavailable        = &Error{Reason: "backend_unavailable", Text: "the facility's host or storage does not answer"}
 )

@@ -2,7 +2,6 @@ package backend
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"time"
 )
@@ -39,9 +38,8 @@ func (f Fence) before(o Fence) bool {
 	return f.Task < o.Task || f.Task == o.Task && f.Attempt < o.Attempt
 }
 
-// Fences remembers the latest fence of each object. The zero value is ready to
-// use.
-type Fences struct {
+// fences remembers the latest fence of each object.
+type fences struct {
 	mu   sync.Mutex
 	seen map[string]seenFence
 }
@@ -58,10 +56,10 @@ const (
 	fencesMax = 100_000 // above it the old ones are looked for
 )
 
-// Pass answers ErrFenced where the object has seen a later fence than the
+// pass answers ErrFenced where the object has seen a later fence than the
 // call's, and remembers the call's. The caller holds the object's lock, and
 // keeps it for as long as it acts.
-func (f *Fences) Pass(ctx context.Context, object string) error {
+func (f *fences) pass(ctx context.Context, object string) error {
 	mine, ok := FenceOf(ctx)
 	if !ok || object == "" {
 		return nil
@@ -84,22 +82,4 @@ func (f *Fences) Pass(ctx context.Context, object string) error {
 	}
 	f.seen[object] = seenFence{mine, now}
 	return nil
-}
-
-// FencedObject is which of a call's locks, named "volume/ID" or "vm/REF", its
-// fence belongs to: the volume, else the guest. The tasks on a volume run in
-// the order they were accepted, wherever it is attached; those on a guest do
-// too, but a volume may be taken from a guest by an older one. Images are
-// shared by tasks that know nothing of each other.
-func FencedObject(locks []string) string {
-	object := ""
-	for _, name := range locks {
-		if strings.HasPrefix(name, "volume/") {
-			return name
-		}
-		if strings.HasPrefix(name, "vm/") {
-			object = name
-		}
-	}
-	return object
 }

@@ -102,7 +102,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, 5 conflict
 		SilenceUsage:  true,
 	}
 	nounOnly(root)
-	root.AddCommand(s.serve(), s.migrate(), s.export(), s.load(), s.version(), s.facility(), s.node(), s.client(), s.key(), s.device(),
+	root.AddCommand(s.serve(), s.migrate(), s.export(), s.load(), s.version(), s.ready(), s.facility(), s.node(), s.client(), s.key(), s.device(),
 		s.vps(), s.price(), s.doctor(), s.quarantine())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

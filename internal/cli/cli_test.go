@@ -333,6 +333,38 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+func TestReady(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		status, want int
+		out, err     string
+	}{
+		{http.StatusOK, Done, "ready\n", ""},
+		{http.StatusServiceUnavailable, Failed, "", "not ready (status 503)"},
+		{http.StatusFound, Failed, "", "not ready (status 302)"},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/readyz" || r.Header.Get("X-API-KEY") != "" {
+				t.Errorf("asked %s with key %q", r.URL, r.Header.Get("X-API-KEY"))
+			}
+			w.Header().Set("Location", "/elsewhere")
+			w.WriteHeader(tt.status)
+		}))
+		t.Cleanup(server.Close)
+		for _, url := range []string{server.URL, server.URL + "/api/v2"} {
+			got := command(t.Context(), url, map[string]string{"DRIVEBAY_API_KEY": ""}, nil, "ready")
+			if got.status != tt.want || got.out != tt.out || (tt.err == "") != (got.err == "") || !strings.Contains(got.err, tt.err) {
+				t.Errorf("%d: %+v", tt.status, got)
+			}
+		}
+	}
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	if got := command(t.Context(), gone.URL, nil, nil, "ready"); got.status != Failed || !strings.Contains(got.err, "does not answer") {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestUsage holds that a wrong command line has status 2 and asks no server.
 func TestUsage(t *testing.T) {
 	t.Parallel()
@@ -351,6 +383,8 @@ func TestUsage(t *testing.T) {
 		"price set TPA1":                        "needs SIZE",
 		"price delete TPA1 ten":                 "number of GiB",
 		"price delete TPA1 0":                   "number of GiB",
+		"ready x":                               "one argument too many",
+		"ready --url ht":                        "--url is not an address",
 		"serve x":                               "one argument too many",
 		"migrate":                               "needs one of: status, up",
 		"migrate status x":                      "one argument too many",

@@ -35,8 +35,9 @@ func (f *failure) with(err error) *failure {
 	return f
 }
 
-// release is set by the build of a release: -ldflags "-X .../cli.release=v1.2.3".
-var release string
+// release and revision are set by the build of a release:
+// -ldflags "-X .../cli.release=v1.2.3 -X .../cli.revision=COMMIT".
+var release, revision string
 
 // build is what `version` tells.
 type build struct {
@@ -47,11 +48,12 @@ type build struct {
 }
 
 func readBuild() build {
-	b := build{Version: release, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{Version: release, Commit: revision, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if ok {
 		for _, s := range info.Settings {
 			switch {
+			case revision != "":
 			case s.Key == "vcs.revision":
 				b.Commit = s.Value[:min(12, len(s.Value))] + b.Commit
 			case s.Key == "vcs.modified" && s.Value == "true":

@@ -70,6 +70,7 @@ type Config struct {
 
 	FetchAllow    []netip.Prefix
 	FetchMaxBytes int64
+	UploadDir     string // "": see UploadFolder
 
 	LogFormat     string
 	LogLevel      slog.Level
@@ -99,6 +100,15 @@ func (c Config) DatabaseAddress() string {
 		return c.Database
 	}
 	return sqlitePrefix + filepath.Join(c.DataDir, "drivebay.db")
+}
+
+// UploadFolder is where uploads grow. shared says that other servers see it
+// too.
+func (c Config) UploadFolder() (path string, shared bool) {
+	if c.UploadDir != "" {
+		return c.UploadDir, true
+	}
+	return filepath.Join(c.DataDir, "uploads"), false
 }
 
 // Postgres reports whether the database is PostgreSQL, which other servers may

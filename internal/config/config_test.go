@@ -75,7 +75,7 @@ var other = map[string]string{
 	"role": "worker", "facilities": "TPA1,LAX3",
 	"drain_timeout": "1m30s", "task_workers": "3", "import_workers": "2", "volume_size_unit": "bytes",
 	"rate_limit": "0", "rate_limit_anonymous": "7", "fetch_allow": "10.0.0.0/8,fd00::/8,192.0.2.7",
-	"fetch_max_size": "700MB", "log_format": "json", "log_level": "warn", "metrics_listen": "127.0.0.1:9100",
+	"fetch_max_size": "700MB", "upload_dir": "up", "log_format": "json", "log_level": "warn", "metrics_listen": "127.0.0.1:9100",
 	"tls_cert": "c.pem", "tls_key": "k.pem",
 	"libvirt_host":     "TPA1/a=qemu+ssh://u@a.example.org/system?pool=fast&iso_pool=images&keyfile=%2Fk,LAX3/b=qemu:///system",
 	"libvirt_disk_bus": "virtio", "libvirt_cd_bus": "ide", "libvirt_detach_timeout": "1m",
@@ -95,7 +95,7 @@ var otherConfig = Config{
 		{Facility: "LAX3", Name: "b", URI: "qemu+unix:///system", Pool: "default"},
 	},
 	LibvirtDiskBus: BusVirtio, LibvirtCDBus: BusIDE, LibvirtDetachTimeout: time.Minute,
-	FetchMaxBytes: 700e6, LogFormat: LogJSON, LogLevel: slog.LevelWarn, MetricsListen: "127.0.0.1:9100",
+	FetchMaxBytes: 700e6, UploadDir: "up", LogFormat: LogJSON, LogLevel: slog.LevelWarn, MetricsListen: "127.0.0.1:9100",
 	TLSCert: "c.pem", TLSKey: "k.pem",
 	ReconcileEvery: time.Hour, ReconcileGrace: 5 * time.Second, ReconcileRepair: true, QuarantineRetention: time.Hour,
 }

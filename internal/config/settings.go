@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"log/slog"
 	"strings"
 	"time"
@@ -218,10 +219,18 @@ var settings = []setting{
 	},
 	{
 		key: "fetch_max_size", defaults: []string{"16GiB"}, arg: "size",
-		usage: "The largest ISO image that is imported.",
+		usage: "The largest ISO image that is imported or uploaded.",
 		more:  "In bytes, or with one of KiB, MiB, GiB, TiB, kB, MB, GB, TB.",
 		set:   size(func(c *Config) *int64 { return &c.FetchMaxBytes }),
 		check: func(c *Config) string { return checkMaxSize(c.FetchMaxBytes) },
+	},
+	{
+		key: "upload_dir", defaults: []string{""}, shown: "uploads in data_dir", arg: "path",
+		usage: "The folder that uploaded ISO images grow in until they are imported.",
+		more: "Several servers on one database set it to a folder that all of them see. Without it an upload goes on at the server that " +
+			"accepted it, which must run the tasks of the ISO's facility. It is made if it is not there.",
+		set:   text(func(c *Config) *string { return &c.UploadDir }),
+		check: func(c *Config) string { return checkPath(cmp.Or(c.UploadDir, ".")) },
 	},
 	{
 		key: "log_format", defaults: []string{LogText}, arg: "format",

@@ -42,10 +42,10 @@ func (d *download) open() error {
 	_, statErr := os.Stat(d.req.Path)
 	file, err := d.f.opt.OpenFile(d.req.Path)
 	if err != nil {
-		return storageError("open image file", err)
+		return StorageError("open image file", err)
 	}
 	if statErr != nil {
-		syncFolder(d.req.Path)
+		SyncFolder(d.req.Path)
 	}
 	if err := d.takeUp(file, digests); err != nil {
 		file.Close()
@@ -72,7 +72,7 @@ func (d *download) takeUp(file File, digests *sums) error {
 	}
 	if info.Size() != d.st.Bytes {
 		if err := file.Truncate(d.st.Bytes); err != nil {
-			return storageError("cut image file", err)
+			return StorageError("cut image file", err)
 		}
 	}
 	if d.st.Bytes == 0 {
@@ -86,9 +86,9 @@ func (d *download) takeUp(file File, digests *sums) error {
 	return nil
 }
 
-// syncFolder makes a new file's name durable. Where a folder cannot be synced
+// SyncFolder makes a new file's name durable. Where a folder cannot be synced
 // there is nothing to do about it; a file lost that way is noticed by takeUp.
-func syncFolder(path string) {
+func SyncFolder(path string) {
 	if dir, err := os.Open(filepath.Dir(path)); err == nil {
 		_ = dir.Sync()
 		dir.Close()
@@ -123,7 +123,7 @@ func (d *download) beginSave() error {
 	d.saved, d.saving = s, make(chan error, 1)
 	go func(done chan<- error, file File) {
 		if err := file.Sync(); err != nil {
-			done <- storageError("sync image file", err)
+			done <- StorageError("sync image file", err)
 			return
 		}
 		done <- d.tell(s)

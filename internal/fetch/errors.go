@@ -143,9 +143,9 @@ func tlsText(err error, host string) string {
 	return "no TLS connection to " + host + " could be agreed on"
 }
 
-// storageError turns the errors of a full disk into storage_full. Others stay
+// StorageError turns the errors of a full disk into storage_full. Others stay
 // what they are: internal.
-func storageError(doing string, err error) error {
+func StorageError(doing string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
 		return permanent(ReasonStorageFull, "there is not enough room to store the image").because(err)
 	}

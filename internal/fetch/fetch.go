@@ -240,7 +240,7 @@ func (f *Fetcher) Fetch(ctx context.Context, req Request) (Result, error) {
 	}
 	res, err := d.run(ctx)
 	if cerr := d.close(); err == nil && cerr != nil {
-		return Result{}, storageError("close file", cerr)
+		return Result{}, StorageError("close file", cerr)
 	}
 	return res, err
 }

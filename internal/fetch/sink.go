@@ -54,7 +54,7 @@ func (s *sink) write(data []byte) error {
 	// sound: only this goroutine takes from free, and not before it is done here.
 	s.work <- block{data: data}
 	if _, err := s.file.WriteAt(data, s.off); err != nil {
-		return storageError("write image", err)
+		return StorageError("write image", err)
 	}
 	s.off += int64(len(data))
 	return nil
@@ -72,7 +72,7 @@ func (s *sink) settle() {
 func (s *sink) restart() error {
 	s.settle()
 	if err := s.file.Truncate(0); err != nil {
-		return storageError("empty image file", err)
+		return StorageError("empty image file", err)
 	}
 	s.sums.reset()
 	s.off = 0

@@ -29,6 +29,7 @@ type body struct {
 	dec  *jx.Decoder
 	out  *jx.Writer
 	errs *fieldErrors
+	dry  bool // the operation has a dry run, which is asked for in the query
 }
 
 var bodies = sync.Pool{New: func() any { return &body{dec: jx.DecodeBytes(nil), out: &jx.Writer{}} }}
@@ -70,7 +71,7 @@ func (b *body) read(o *operation, r *http.Request, errs *fieldErrors) error {
 // check does the work of read on the bytes of a body.
 func (b *body) check(o *operation, raw []byte, errs *fieldErrors) error {
 	b.out.Reset()
-	b.errs = errs
+	b.errs, b.dry = errs, o.quote != nil
 	if len(bytes.TrimLeft(raw, " \t\r\n")) == 0 {
 		if !o.bodyRequired {
 			b.Reset(nil)
@@ -134,7 +135,7 @@ func (b *body) object(s *shape, path string, depth int) error {
 	if err != nil {
 		return malformed(err)
 	}
-	var seen uint64
+	var seen, given uint64 // given: with a value, which null is not
 	var others keys
 	b.out.ObjStart()
 	start := len(b.out.Buf)
@@ -144,6 +145,9 @@ func (b *body) object(s *shape, path string, depth int) error {
 			return err
 		}
 		if i < 0 {
+			if b.dry && depth == 1 && strings.EqualFold(string(it.Key()), dryRun) {
+				b.errs.add(dryRun, "belongs in the query string") // ignored, it would be done
+			}
 			if !others.add(it.Key()) {
 				return errBodyRepeat.Textf("The request body has the key %s twice in one object", quoted(string(it.Key())))
 			}
@@ -156,6 +160,9 @@ func (b *body) object(s *shape, path string, depth int) error {
 			return errBodyRepeat.Textf("The request body has the key '%s' twice in one object", s.props[i].name)
 		}
 		seen |= 1 << i
+		if b.dec.Next() != jx.Null {
+			given |= 1 << i
+		}
 		if err := b.member(&s.props[i], path, start, depth); err != nil {
 			return err
 		}
@@ -165,7 +172,9 @@ func (b *body) object(s *shape, path string, depth int) error {
 	}
 	b.out.ObjEnd()
 	for i := range s.props {
-		if p := &s.props[i]; p.required && seen&(1<<i) == 0 {
+		p := &s.props[i]
+		missing := p.required && seen&(1<<i) == 0
+		if missing || p.unless >= 0 && given&(1<<i|1<<p.unless) == 0 {
 			b.errs.add(join(path, p.name), "'"+p.name+"' is a required property")
 		}
 	}

@@ -157,6 +157,9 @@ func toISO(i iso.ISO) api.ISO {
 	if i.SHA256 != "" { // the image has been inspected
 		out.SHA256, out.Label, out.BIOS, out.UEFI = &i.SHA256, &i.Label, &i.BIOS, &i.UEFI
 	}
+	if i.State == iso.Uploading {
+		out.UploadURL, out.UploadOffset = new(uploadPath(i.ID)), &i.Done
+	}
 	return out
 }
 

@@ -36,6 +36,8 @@ var (
 	errDeadline = fault.New(fault.Unavailable, "deadline_exceeded", "The request took too long; please try again")
 	errQuery    = fault.New(fault.Invalid, "query_malformed", "The query string is not well-formed")
 
+	errTusOffset = fault.New(fault.Invalid, "upload_offset_malformed", "The request needs one Upload-Offset, a number of bytes")
+
 	errBodyRead   = fault.New(fault.Invalid, "body_unreadable", "The request body could not be read to its end")
 	errBodyJSON   = fault.New(fault.Invalid, "body_malformed", "The request body is not valid JSON in UTF-8")
 	errBodyDeep   = fault.New(fault.Invalid, "body_too_deep", "The request body has more than %d levels", maxDepth)
@@ -45,6 +47,8 @@ var (
 	// The refusals whose status no kind of fault has.
 	errMethod   = &refusal{status: http.StatusMethodNotAllowed, reason: "method_not_allowed", text: "This address does not take this method"}
 	errTooLarge = &refusal{status: http.StatusRequestEntityTooLarge, reason: "body_too_large", text: "The request body is larger than 1 MiB"}
+	errTus      = &refusal{status: http.StatusPreconditionFailed, reason: "tus_version", text: "The request needs Tus-Resumable: 1.0.0"}
+	errTusType  = &refusal{status: http.StatusUnsupportedMediaType, reason: "upload_content_type", text: "The bytes of an upload are sent as application/offset+octet-stream"}
 	errReused   = &refusal{status: http.StatusUnprocessableEntity, reason: "idempotency_key_reused", text: "This Idempotency-Key belongs to another request; a new request needs a new key"}
 )
 

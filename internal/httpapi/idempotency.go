@@ -26,7 +26,7 @@ const (
 )
 
 // once carries out the request. One with a key is carried out unless that was
-// done before, and then answered as it was.
+// done before, and then answered as it was. A dry run takes no key.
 func (o *operation) once(w http.ResponseWriter, r *http.Request) {
 	values := r.Header[idempotency.Header]
 	if len(values) == 0 || !o.unsafe || o.s.Idempotency == nil {
@@ -36,6 +36,10 @@ func (o *operation) once(w http.ResponseWriter, r *http.Request) {
 	key, err := idempotency.ParseKey(values)
 	if err != nil {
 		o.s.fail(w, r, err)
+		return
+	}
+	if callOf(r.Context()).dry {
+		o.next(w, r) // there is nothing that could be done twice
 		return
 	}
 	q := &idempotency.Request{

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/netip"
 	"time"
@@ -19,8 +20,10 @@ type call struct {
 	from  netip.Addr // the peer's; invalid if it has none
 	op    *operation // nil until routed
 	probe bool
-	gone  bool // the client gave up
-	hasty bool // it must not wait: its answer is known to be a refusal
+	gone  bool          // the client gave up
+	sent  io.ReadCloser // the body without the cap; nil for none
+	hasty bool          // it must not wait: its answer is known to be a refusal
+	dry   bool          // nothing is to be changed; see isDry
 
 	toll   *toll         // nil unless it may wait
 	waited time.Duration // for something to happen, with nothing to do

@@ -45,13 +45,17 @@ func maskSchema(v *openapi3.Schema, depth int) (*fieldmask.Schema, error) {
 // handler runs first and its own error counts more.
 func (o *operation) masked(w http.ResponseWriter, r *http.Request) {
 	lines := r.Header["X-Fields"]
-	if len(lines) == 0 || o.answer == nil {
+	c, shape := callOf(r.Context()), o.answer
+	if c.dry {
+		shape = o.quote
+	}
+	if len(lines) == 0 || shape == nil {
 		o.once(w, r)
 		return
 	}
 	m, bad := fieldmask.Parse(fieldmask.Join(lines))
 	if bad == nil {
-		bad = m.Check(o.answer)
+		bad = m.Check(shape)
 	}
 	switch {
 	case bad != nil && o.unsafe:
@@ -61,11 +65,11 @@ func (o *operation) masked(w http.ResponseWriter, r *http.Request) {
 		o.once(w, r)
 		return
 	}
-	callOf(r.Context()).hasty = bad != nil
+	c.hasty = bad != nil
 	a := newAnswer(w)
 	defer a.free()
 	o.once(a, r)
-	a.send(o, r, m, bad)
+	a.send(o, r, m, shape, bad)
 }
 
 // answer holds an answer back until it can be filtered, or is stored.
@@ -109,7 +113,7 @@ func (a *answer) Write(p []byte) (int, error) {
 
 // send passes the answer on: filtered by m where it is a success, refused where
 // the mask is bad. Errors are never filtered.
-func (a *answer) send(o *operation, r *http.Request, m *fieldmask.Mask, bad error) {
+func (a *answer) send(o *operation, r *http.Request, m *fieldmask.Mask, shape *fieldmask.Schema, bad error) {
 	w, h := a.ResponseWriter, a.Header()
 	if a.status == 0 {
 		return // nothing was answered
@@ -121,7 +125,7 @@ func (a *answer) send(o *operation, r *http.Request, m *fieldmask.Mask, bad erro
 	out := a.buf.Bytes()
 	if a.success() {
 		var err error
-		if a.out, err = m.Apply(a.out[:0], o.answer, out); err != nil {
+		if a.out, err = m.Apply(a.out[:0], shape, out); err != nil {
 			o.s.fail(w, r, err)
 			return
 		}

@@ -144,13 +144,14 @@ func first(values []string) string {
 }
 
 // capBody bounds what can be read of a body. The operation that reads it
-// answers 413.
+// answers 413. An upload, which has bounds of its own, reads what was sent.
 func capBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 && r.Body != nil {
 			inner := w
 			if c, ok := w.(*call); ok {
 				inner = c.ResponseWriter // the standard library's own, told to close the connection
+				c.sent = r.Body
 			}
 			r.Body = http.MaxBytesReader(inner, r.Body, maxBody)
 		}

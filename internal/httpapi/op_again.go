@@ -107,6 +107,9 @@ func (a again) CreateISO(ctx context.Context, r api.CreateISORequestObject) (api
 		ID: t.ISOID, ClientID: t.ClientID, FacilityCode: r.Body.FacilityCode, Name: r.Body.Name, Description: r.Body.Description,
 		URL: r.Body.URL, Bootable: r.Body.Bootable, State: iso.Queued, TaskID: t.ID, CreatedAt: t.CreatedAt,
 	}
+	if n := uploadBytes(r.Body); n > 0 {
+		i.State, i.Size = iso.Uploading, n
+	}
 	switch now, err := a.ops.ISOs.Get(ctx, access.Scope{All: true}, i.ID, nil); {
 	case err == nil:
 		i.CreatedAt = now.CreatedAt

@@ -8,11 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/backend"
 	"github.com/drivebay/drivebay/internal/httpapi"
 	"github.com/drivebay/drivebay/internal/task"
-	"github.com/drivebay/drivebay/internal/volume"
 )
 
 // nobody is an id that nothing has.
@@ -38,6 +36,7 @@ func (g *golden) play() {
 	g.adminDoctor()
 	g.quotas()
 	g.adminImport()
+	g.uploadISO()
 }
 
 // adminImport takes over what the hosts of a facility have.
@@ -106,24 +105,11 @@ func (g *golden) newVolume() string {
 	g.no(400, "createVolume", "wrong fields", "/vps/volume", `{"size": "fifty", "deviceId": 0}`)
 	g.no(400, "createVolume", "a size that is not sold", "/vps/volume", `{"size": 60, "deviceId": 1001}`)
 	g.no(404, "createVolume", "no such device", "/vps/volume", `{"size": 50, "deviceId": 4711}`)
+	g.quoteCreate()
 	g.no(409, "createVolume", "the device is full", "/vps/volume", `{"size": 50, "deviceId": 1002}`)
 	g.noAs(g.keys.reader, 403, "createVolume", "a key for reading", "/vps/volume", `{"size": 50, "deviceId": 1001}`)
 	g.noAs("dbay_aaaaaaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 403, "createVolume", "an unknown key", "/vps/volume", `{"size": 50, "deviceId": 1001}`)
 	return first.VolumeID
-}
-
-// root is the ROOT volume of a device.
-func (g *golden) root(deviceID int64) string {
-	g.t.Helper()
-	list, err := g.deps.Volumes.List(g.t.Context(), access.Scope{All: true}, volume.Filter{DeviceID: &deviceID})
-	g.must(err)
-	for _, v := range list {
-		if v.Type == volume.Root {
-			return v.ID
-		}
-	}
-	g.t.Fatalf("device %d has no ROOT volume", deviceID)
-	return ""
 }
 
 func (g *golden) readVolume(v1 string) {
@@ -156,6 +142,7 @@ func (g *golden) readVolume(v1 string) {
 func (g *golden) growVolume(v1 string) task.Task {
 	path := "/vps/volume/" + v1
 	g.follow(g.ok("resizeVolume", "success", path, `{"size": 100, "deviceId": 1001}`), task.Done)
+	g.quoteResize(path)
 	g.no(400, "resizeVolume", "no fields", path, `{}`)
 	g.no(400, "resizeVolume", "no device", path, `{"size": 200}`)
 	g.no(400, "resizeVolume", "another device", path, `{"size": 200, "deviceId": 1002}`)
@@ -196,6 +183,7 @@ func (g *golden) dropVolume(v1 string) {
 	defer release()
 	g.drivers["TPA1"].On("DeleteVolume").For(v1).Block(hold)
 	going := g.ok("deleteVolume", "success", path, `{"deviceId": 1001}`)
+	g.no(409, "deleteVolume", "a dry run, being deleted", path+"?dryRun=true", `{"deviceId": 1001}`)
 	ctx, cancel := context.WithTimeout(g.t.Context(), awaitTime)
 	defer cancel()
 	g.must(g.drivers["TPA1"].WaitCalls(ctx, "DeleteVolume", 1))
@@ -212,6 +200,8 @@ func (g *golden) dropVolume(v1 string) {
 	g.no(400, "attachVolume", "in different facilities", "/vps/1001/volume/"+g.detached(1003, v3)+"/attach", "")
 	g.follow(g.ask(g.server, g.keys.client, http.MethodPost, "/vps/1003/volume/"+v3+"/attach", ""), task.Done)
 	g.no(400, "deleteVolume", "no device", "/vps/volume/"+v3, "")
+	g.quote("deleteVolume", "/vps/volume/"+v3, `{"deviceId": 1003}`)
+	g.no(400, "deleteVolume", "a dry run that is none", "/vps/volume/"+v3+"?deviceId=1003&dryRun=perhaps", "")
 	g.no(400, "deleteVolume", "another device", "/vps/volume/"+v3, `{"deviceId": 1001}`)
 	g.no(400, "deleteVolume", "a ROOT volume", "/vps/volume/"+g.root(1001)+"?deviceId=1001", "")
 	g.no(404, "deleteVolume", "no such volume", "/vps/volume/"+nobody+"?deviceId=1001", "")

@@ -38,6 +38,7 @@ func (o *ops) CreateISO(ctx context.Context, r api.CreateISORequestObject) (api.
 		Name:         r.Body.Name,
 		Description:  r.Body.Description,
 		URL:          r.Body.URL,
+		UploadBytes:  uploadBytes(r.Body),
 		Checksum:     orZero(r.Body.Checksum),
 		Bootable:     r.Body.Bootable,
 	})
@@ -45,6 +46,14 @@ func (o *ops) CreateISO(ctx context.Context, r api.CreateISORequestObject) (api.
 		return nil, err
 	}
 	return api.CreateISO200JSONResponse(toISO(i)), nil
+}
+
+// uploadBytes is the size of an upload, 0 for a download.
+func uploadBytes(b *api.ISOCreate) int64 {
+	if b.Upload == nil {
+		return 0
+	}
+	return b.Upload.Size
 }
 
 // GetISO reads one ISO.

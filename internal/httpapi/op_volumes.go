@@ -30,7 +30,16 @@ func (o *ops) ListVolumes(ctx context.Context, r api.ListVolumesRequestObject) (
 
 // CreateVolume accepts a new volume on a device.
 func (o *ops) CreateVolume(ctx context.Context, r api.CreateVolumeRequestObject) (api.CreateVolumeResponseObject, error) {
-	t, err := o.Volumes.Create(ctx, caller(ctx).Scope(), r.Body.DeviceID, r.Body.Size)
+	most, err := parseMost(r.Body.MaxMonthlyPrice)
+	if err != nil {
+		return nil, err
+	}
+	order := volume.Order{Kind: volume.KindCreate, SizeGiB: r.Body.Size, DeviceID: &r.Body.DeviceID, MaxMonthly: most}
+	if orZero(r.Params.DryRun) {
+		q, err := o.quote(ctx, order)
+		return api.CreateVolume200JSONResponse{QuotedJSONResponse: q}, err
+	}
+	t, err := o.Volumes.Accept(ctx, caller(ctx).Scope(), order)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +57,16 @@ func (o *ops) GetVolume(ctx context.Context, r api.GetVolumeRequestObject) (api.
 
 // ResizeVolume accepts growing a volume.
 func (o *ops) ResizeVolume(ctx context.Context, r api.ResizeVolumeRequestObject) (api.ResizeVolumeResponseObject, error) {
-	t, err := o.Volumes.Resize(ctx, caller(ctx).Scope(), r.VolumeID, r.Body.Size, r.Body.DeviceID)
+	most, err := parseMost(r.Body.MaxMonthlyPrice)
+	if err != nil {
+		return nil, err
+	}
+	order := volume.Order{Kind: volume.KindResize, VolumeID: r.VolumeID, SizeGiB: r.Body.Size, DeviceID: r.Body.DeviceID, MaxMonthly: most}
+	if orZero(r.Params.DryRun) {
+		q, err := o.quote(ctx, order)
+		return api.ResizeVolume200JSONResponse{QuotedJSONResponse: q}, err
+	}
+	t, err := o.Volumes.Accept(ctx, caller(ctx).Scope(), order)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +80,12 @@ func (o *ops) DeleteVolume(ctx context.Context, r api.DeleteVolumeRequestObject)
 	if r.Body != nil && r.Body.DeviceID != nil {
 		deviceID = r.Body.DeviceID
 	}
-	t, err := o.Volumes.Delete(ctx, caller(ctx).Scope(), r.VolumeID, deviceID)
+	order := volume.Order{Kind: volume.KindDelete, VolumeID: r.VolumeID, DeviceID: deviceID}
+	if orZero(r.Params.DryRun) {
+		q, err := o.quote(ctx, order)
+		return api.DeleteVolume200JSONResponse{QuotedJSONResponse: q}, err
+	}
+	t, err := o.Volumes.Accept(ctx, caller(ctx).Scope(), order)
 	if err != nil {
 		return nil, err
 	}

@@ -151,11 +151,11 @@ func TestWaitOutlastsTimeouts(t *testing.T) {
 	h, err := httpapi.New(w.deps)
 	w.must(err)
 	s := httptest.NewUnstartedServer(h)
-	s.Config.ReadTimeout, s.Config.WriteTimeout = 100*time.Millisecond, 200*time.Millisecond
+	s.Config.ReadTimeout, s.Config.WriteTimeout = time.Second, time.Second
 	s.Start()
 	t.Cleanup(s.Close)
 	id, _ := w.pending()
-	w.said(<-w.later(t.Context(), s, "GET", "/network/status/"+id+"?wait=500ms"), id, "Pending")
+	w.said(<-w.later(t.Context(), s, "GET", "/network/status/"+id+"?wait=2500ms"), id, "Pending")
 }
 
 func TestWaitRefused(t *testing.T) {

@@ -28,7 +28,9 @@ import (
 	"github.com/drivebay/drivebay/internal/node"
 	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/store"
+	"github.com/drivebay/drivebay/internal/store/storetest"
 	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
 )
@@ -74,7 +76,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(w.images.Close)
 	now := func() time.Time { return noon.Add(time.Duration(w.ahead.Load())) }
 	var err error
-	w.db, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "drivebay.db"), store.Options{Now: now})
+	w.db, err = store.Open(t.Context(), storetest.File(t), store.Options{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +90,7 @@ func newWorld(t *testing.T) *world {
 		Volumes: &volume.Service{Store: w.db.Volumes(), Drivers: w.drivers, Now: now, NewID: newID},
 		ISOs: &iso.Service{
 			Store: w.db.ISOs(), Drivers: w.drivers, Now: now, NewID: newID, Staging: filepath.Join(t.TempDir(), "imports"),
+			Uploads: &iso.Uploads{Folder: t.TempDir(), ID: "here", MaxBytes: 1 << 30, Server: "test/1", Takes: func(code string) bool { return code != "LAX3" }},
 			Fetcher: fetch.New(fetch.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Retries: -1}),
 		},
 		VPS:       &vps.Service{Store: w.db.VPS(), Drivers: w.drivers, Now: now, NewID: newID},
@@ -215,7 +218,7 @@ func (b brokenKeys) KeyByPrefix(context.Context, string) (access.Key, error) {
 }
 
 // awaitTime is far more than any task of a test takes.
-const awaitTime = 20 * time.Second
+const awaitTime = testneed.Patience
 
 // ended waits until the task has ended, well or badly, and returns it.
 func (w *world) ended(id string) task.Task {
@@ -247,6 +250,20 @@ func await[T any](w *world, what string, look func(context.Context) (T, bool, er
 		case <-tick.C:
 		}
 	}
+}
+
+// root is the ROOT volume of a device.
+func (g *golden) root(deviceID int64) string {
+	g.t.Helper()
+	list, err := g.deps.Volumes.List(g.t.Context(), access.Scope{All: true}, volume.Filter{DeviceID: &deviceID})
+	g.must(err)
+	for _, v := range list {
+		if v.Type == volume.Root {
+			return v.ID
+		}
+	}
+	g.t.Fatalf("device %d has no ROOT volume", deviceID)
+	return ""
 }
 
 func (w *world) must(err error) {

@@ -3,7 +3,9 @@ package httpapi
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -22,6 +24,7 @@ type operation struct {
 	body         *shape // nil: no body is read
 	bodyRequired bool
 	answer       *fieldmask.Schema // nil: no JSON is answered
+	quote        *fieldmask.Schema // what a dry run answers; nil: there is none
 	unsafe       bool              // it changes something
 	secret       bool              // its answer is not kept
 	next         http.HandlerFunc
@@ -49,8 +52,13 @@ func (s *server) compile(doc *openapi3.T, method, path string, next http.Handler
 	if err := o.compileBody(def.RequestBody); err != nil {
 		return nil, fmt.Errorf("body: %w", err)
 	}
-	o.answer, err = compileAnswer(def.Responses)
-	return o, err
+	if o.answer, o.quote, err = compileAnswers(def.Responses); err != nil {
+		return nil, err
+	}
+	if dry := slices.ContainsFunc(o.query, func(p param) bool { return p.name == dryRun }); dry != (o.quote != nil) {
+		return nil, fmt.Errorf("it has the parameter %s: %v, an answer to it: %v", dryRun, dry, o.quote != nil)
+	}
+	return o, nil
 }
 
 func (o *operation) compileBody(ref *openapi3.RequestBodyRef) (err error) {
@@ -68,19 +76,31 @@ func (o *operation) compileBody(ref *openapi3.RequestBodyRef) (err error) {
 	return err
 }
 
-// compileAnswer returns the shape of the success answer, nil if it has no JSON.
-func compileAnswer(responses *openapi3.Responses) (*fieldmask.Schema, error) {
+// compileAnswers returns the shape of the success answer, nil if it has no
+// JSON, and that of a dry run: an operation that has one answers it 200, and
+// itself with the status above.
+func compileAnswers(responses *openapi3.Responses) (answer, quote *fieldmask.Schema, err error) {
+	shapes := map[int]*fieldmask.Schema{}
 	for code, ref := range responses.Map() {
 		status, err := strconv.Atoi(code)
 		if err != nil || status < 200 || status > 299 {
 			continue
 		}
+		shapes[status] = nil
 		if mt := ref.Value.Content.Get("application/json"); mt != nil {
-			return maskSchema(mt.Schema.Value, 0)
+			if shapes[status], err = maskSchema(mt.Schema.Value, 0); err != nil {
+				return nil, nil, err
+			}
 		}
-		return nil, nil
 	}
-	return nil, errors.New("it has no success answer")
+	switch statuses := slices.Sorted(maps.Keys(shapes)); {
+	case len(statuses) == 1:
+		return shapes[statuses[0]], nil, nil
+	case len(statuses) == 2 && statuses[0] == http.StatusOK && shapes[http.StatusOK] != nil:
+		return shapes[statuses[1]], shapes[http.StatusOK], nil
+	default:
+		return nil, nil, fmt.Errorf("it has the success answers %v", statuses)
+	}
 }
 
 // ServeHTTP checks the request in the order in which refusals count: the
@@ -103,6 +123,7 @@ func (o *operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		o.s.fail(w, r, err)
 		return
 	}
+	c.dry = o.quote != nil && isDry(r.URL.RawQuery)
 	if o.body != nil {
 		b := bodies.Get().(*body)
 		defer b.free()

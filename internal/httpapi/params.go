@@ -109,6 +109,7 @@ func (o *operation) checkQuery(r *http.Request, errs *fieldErrors) error {
 			return errQuery
 		}
 	}
+	o.checkDryRun(q, errs)
 	respelled := false
 	for i := range o.query {
 		p := &o.query[i]
@@ -136,6 +137,20 @@ func (o *operation) checkQuery(r *http.Request, errs *fieldErrors) error {
 		r.URL = &u
 	}
 	return nil
+}
+
+// checkDryRun refuses a parameter that was meant to be dryRun: unlike others the
+// contract does not have, it must not be ignored, since what was to be tried
+// would be done.
+func (o *operation) checkDryRun(q url.Values, errs *fieldErrors) {
+	if o.quote == nil {
+		return
+	}
+	for name := range q {
+		if name != dryRun && strings.EqualFold(name, dryRun) {
+			errs.add(dryRun, "must be written '"+dryRun+"'")
+		}
+	}
 }
 
 // check tells what is wrong with a value, in the words of the published

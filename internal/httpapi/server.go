@@ -152,6 +152,7 @@ func newHandler(d Deps, handlers api.StrictServerInterface) (http.Handler, error
 	if d.Metrics != nil && d.Reconcile != nil {
 		d.Metrics.watchFindings(d.Reconcile)
 	}
+	s.registerUpload()
 	s.mux.NotFound(func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, errRoute) })
 	s.mux.MethodNotAllowed(s.wrongMethod)
 
@@ -243,7 +244,7 @@ func (s *server) wrongMethod(w http.ResponseWriter, r *http.Request) {
 		path = r.URL.Path
 	}
 	var allow []string
-	for _, m := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
+	for _, m := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 		rctx := chi.NewRouteContext()
 		op := s.routes[m+" "+s.mux.Find(rctx, m, path)]
 		if op != nil && op.fits(rctx, r.URL.RawPath != "") {

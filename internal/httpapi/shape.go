@@ -49,13 +49,17 @@ type shape struct {
 type property struct {
 	name     string
 	required bool
+	unless   int // the place of a member that this one is required without; -1: none
 	shape    *shape
 }
+
+// unlessWord names a sibling that a member is required without.
+const unlessWord = "x-required-unless"
 
 // known are the keywords that are held, or that say nothing about a request. A
 // schema with any other is refused at start, so that none is ever passed over.
 var known = map[kind][]string{
-	"":      {"type", "description", "example", "title", "x-additive"},
+	"":      {"type", "description", "example", "title", "x-additive", unlessWord},
 	integer: {"format", "minimum", "maximum", "default"},
 	number:  {"format", "minimum", "maximum", "default"},
 	boolean: {"x-loose-boolean", "default"},
@@ -176,7 +180,17 @@ func (s *shape) compileObject(v *openapi3.Schema) error {
 		if err != nil {
 			return fmt.Errorf("property %s: %w", name, err)
 		}
-		s.props = append(s.props, property{name: name, required: slices.Contains(v.Required, name), shape: p})
+		s.props = append(s.props, property{name: name, required: slices.Contains(v.Required, name), unless: -1, shape: p})
+	}
+	for i := range s.props {
+		word, ok := v.Properties[s.props[i].name].Value.Extensions[unlessWord]
+		if !ok {
+			continue
+		}
+		s.props[i].unless = slices.IndexFunc(s.props, func(p property) bool { return p.name == word })
+		if s.props[i].unless < 0 {
+			return fmt.Errorf("property %s is required unless there is %v, which is not described", s.props[i].name, word)
+		}
 	}
 	for _, name := range v.Required {
 		if v.Properties[name] == nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/drivebay/drivebay/internal/fault"
 	"github.com/drivebay/drivebay/internal/iso"
 	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/vps"
 	"github.com/drivebay/drivebay/internal/worldtest"
 )
@@ -44,31 +45,46 @@ func attach(t worldtest.TB, w *worldtest.World, id string, once bool) task.Task 
 	return w.Succeeds(accepted(t, k, err))
 }
 
-// eventually waits until what is true, without any task having to end.
-func eventually(t worldtest.TB, what string, ok func() bool) {
+// attachOnce has an attach with bootOnce accepted.
+func attachOnce(t worldtest.TB, w *worldtest.World, id string) task.Task {
 	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for limit := time.Now().Add(worldtest.Patience); !ok(); <-tick.C {
-		if time.Now().After(limit) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
+	k, err := w.ISOs.Attach(ctx, mine, 1001, id, true)
+	return accepted(t, k, err)
+}
+
+func detach(t worldtest.TB, w *worldtest.World) task.Task {
+	t.Helper()
+	k, err := w.ISOs.Detach(ctx, mine, 1001, false)
+	return w.Succeeds(accepted(t, k, err))
+}
+
+// notBootable imports an ISO that nothing can start from.
+func notBootable(t *testing.T, w *worldtest.World) iso.ISO {
+	t.Helper()
+	c := wanted(url)
+	c.Bootable = false
+	i := begun(t, w, worldtest.Client, c)
+	w.Succeeds(importOf(i))
+	return i
+}
+
+// lookOften makes the server look at the guests again and again.
+func lookOften(w *worldtest.World) {
+	w.Stop()
+	w.ISOs.LookEvery = 5 * time.Millisecond
+	w.Exec(`DELETE FROM task WHERE kind = 'iso.look'`)
+	w.Start()
 }
 
 func TestBootOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldtest.Options{})
-	c := wanted(url)
-	c.Bootable = false
-	data := begun(t, w, worldtest.Client, c)
-	w.Succeeds(importOf(data))
+	data := notBootable(t, w)
 	if k := attach(t, w, data.ID, false); k.Message != "" {
 		t.Errorf("an ISO that is not bootable: %q", k.Message)
 	}
 	startsFromCD(t, w, "1001", false)
-	k, err := w.ISOs.Detach(ctx, mine, 1001, false)
-	w.Succeeds(accepted(t, k, err))
+	detach(t, w)
 
 	boot := ready(t, w, worldtest.Client, "TPA1")
 	if k := attach(t, w, boot.ID, false); !strings.Contains(k.Message, "cycle") {
@@ -80,8 +96,7 @@ func TestBootOrder(t *testing.T) {
 	if v := guest(t, w, "1001"); !v.CDFirst || v.ISOKey != boot.SHA256 {
 		t.Errorf("without bootOnce the ISO stays: %+v", v)
 	}
-	k, err = w.ISOs.Detach(ctx, mine, 1001, false)
-	w.Succeeds(accepted(t, k, err))
+	detach(t, w)
 	startsFromCD(t, w, "1001", false)
 
 	power(t, w, vps.Shutdown)
@@ -98,10 +113,7 @@ func TestBootOrder(t *testing.T) {
 func TestBootOnceRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldtest.Options{})
-	c := wanted(url)
-	c.Bootable = false
-	data := begun(t, w, worldtest.Client, c)
-	w.Succeeds(importOf(data))
+	data := notBootable(t, w)
 	refused(t, w, iso.ErrNotBootable, func() (task.Task, error) { return w.ISOs.Attach(ctx, mine, 1001, data.ID, true) })
 }
 
@@ -143,7 +155,7 @@ func TestBootOnce(t *testing.T) {
 // heard waits until the guests of TPA1 are heard of.
 func heard(t *testing.T, w *worldtest.World) {
 	t.Helper()
-	eventually(t, "somebody to listen", func() bool { return w.Drivers["TPA1"].Watched() > 0 })
+	testneed.Eventually(t, "somebody to listen", func() bool { return w.Drivers["TPA1"].Watched() > 0 })
 }
 
 // booted waits until the n-th start of guest 1001 from the ISO has been noted.
@@ -213,8 +225,7 @@ func TestBootOnceByReset(t *testing.T) {
 	i := ready(t, w, worldtest.Client, "TPA1")
 	attach(t, w, i.ID, false)
 	power(t, w, vps.Cycle)
-	k, err := w.ISOs.Detach(ctx, mine, 1001, false)
-	w.Succeeds(accepted(t, k, err))
+	k := detach(t, w)
 	w.Exec(`DELETE FROM event WHERE task_id = ?`, k.ID) // ejected counts those of the server
 	w.Exec(`DELETE FROM task WHERE id = ?`, k.ID)
 	if k := attach(t, w, i.ID, true); k.Message != "" {
@@ -235,10 +246,7 @@ func TestBootOnceWithoutNews(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldtest.Options{})
 	i := ready(t, w, worldtest.Client, "TPA1")
-	w.Stop()
-	w.ISOs.LookEvery = 5 * time.Millisecond
-	w.Exec(`DELETE FROM task WHERE kind = 'iso.look'`)
-	w.Start()
+	lookOften(w)
 	d := w.Drivers["TPA1"]
 	restart := func() { // while no server is there
 		w.Kill()
@@ -263,8 +271,7 @@ func TestBootOnceDetached(t *testing.T) {
 	heard(t, w)
 	power(t, w, vps.Cycle)
 	booted(t, w, a, 1)
-	k, err := w.ISOs.Detach(ctx, mine, 1001, false)
-	w.Succeeds(accepted(t, k, err))
+	detach(t, w)
 	attach(t, w, b.ID, false)
 	power(t, w, vps.Cycle)
 	d.ResetGuest("1001")
@@ -285,10 +292,7 @@ func TestBootOnceEjectFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldtest.Options{})
 	i := ready(t, w, worldtest.Client, "TPA1")
-	w.Stop()
-	w.ISOs.LookEvery = 5 * time.Millisecond
-	w.Exec(`DELETE FROM task WHERE kind = 'iso.look'`)
-	w.Start()
+	lookOften(w)
 	attach(t, w, i.ID, true)
 	heard(t, w)
 	power(t, w, vps.Cycle)
@@ -316,11 +320,7 @@ func TestKillDuringBootOnce(t *testing.T) {
 				w := newWorld(t, worldtest.Options{})
 				i := ready(t, w, worldtest.Client, "TPA1")
 				var k task.Task
-				w.KillAt("TPA1", method, after, func() {
-					var err error
-					k, err = w.ISOs.Attach(ctx, mine, 1001, i.ID, true)
-					accepted(t, k, err)
-				})
+				w.KillAt("TPA1", method, after, func() { k = attachOnce(t, w, i.ID) })
 				w.Succeeds(k)
 				onceMore(t, w, i)
 			})
@@ -332,11 +332,7 @@ func TestKillDuringBootOnce(t *testing.T) {
 			w := newWorld(t, worldtest.Options{})
 			i := ready(t, w, worldtest.Client, "TPA1")
 			var k task.Task
-			if !w.KillAtWrite(n, func() task.Task {
-				var err error
-				k, err = w.ISOs.Attach(ctx, mine, 1001, i.ID, true)
-				return accepted(t, k, err)
-			}) {
+			if !w.KillAtWrite(n, func() task.Task { k = attachOnce(t, w, i.ID); return k }) {
 				t.Fatalf("the attach has fewer than %d writes", n)
 			}
 			w.Succeeds(k)
@@ -367,11 +363,7 @@ func TestBootOnceDuringAttach(t *testing.T) {
 		d.StartGuest("1001")
 		return nil
 	})
-	w.KillAt("TPA1", "SetBoot", true, func() {
-		var err error
-		k, err = w.ISOs.Attach(ctx, mine, 1001, i.ID, true)
-		accepted(t, k, err)
-	})
+	w.KillAt("TPA1", "SetBoot", true, func() { k = attachOnce(t, w, i.ID) })
 	w.Succeeds(k)
 	heard(t, w)
 	d.Lose() // an occasion to look
@@ -385,8 +377,7 @@ func TestBootOnceUnsupported(t *testing.T) {
 	w := newWorld(t, worldtest.Options{})
 	i := ready(t, w, worldtest.Client, "TPA1")
 	w.Drivers["TPA1"].On("SetBoot").Fail(backend.ErrUnsupported, 0)
-	k, err := w.ISOs.Attach(ctx, mine, 1001, i.ID, true)
-	w.Fails(accepted(t, k, err), string(fault.Reason("not_supported")))
+	w.Fails(attachOnce(t, w, i.ID), string(fault.Reason("not_supported")))
 	if v := guest(t, w, "1001"); v.ISOKey != "" || v.CDFirst {
 		t.Errorf("the guest afterwards: %+v", v)
 	}

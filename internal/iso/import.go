@@ -35,6 +35,8 @@ var errBusy = fault.New(fault.Unavailable, "content_busy", "the same image is ju
 // runImport downloads, verifies and stores the image, then makes it ready.
 func (s *Service) runImport(ctx context.Context, j job) error {
 	switch j.i.State {
+	case Uploading:
+		return s.awaitUpload(ctx, j)
 	case Queued, Downloading, Verifying:
 	default:
 		return task.ErrPrecondition
@@ -60,7 +62,7 @@ func (s *Service) runImport(ctx context.Context, j job) error {
 		return err
 	}
 	// There already, perhaps, and then our copy is not needed.
-	if err := s.unstage(j.i.ID); err != nil {
+	if err := errors.Join(s.unstage(j.i.ID), s.forgetUpload(j.i)); err != nil {
 		return err
 	}
 	err = s.Store.Finish(ctx, j.Lease, task.Success, func(tx Tx) error {
@@ -106,6 +108,14 @@ func (s *Service) startOver(ctx context.Context, j *job) error {
 	return errAgain
 }
 
+// wanted are the digests that an ISO's checksum needs besides sha256.
+func wanted(i ISO) []string {
+	if algorithm, _, err := ParseChecksum(i.Checksum); err == nil && algorithm != "sha256" {
+		return []string{algorithm}
+	}
+	return nil
+}
+
 // download brings the image into the staging folder, from where an earlier
 // attempt stopped.
 func (s *Service) download(ctx context.Context, j *job) (fetch.Result, error) {
@@ -120,15 +130,17 @@ func (s *Service) download(ctx context.Context, j *job) (fetch.Result, error) {
 	if err := os.MkdirAll(s.Staging, 0o700); err != nil {
 		return fetch.Result{}, fmt.Errorf("make staging folder: %w", err)
 	}
+	if j.i.Upload != "" {
+		res, err := s.collect(ctx, j, wanted(j.i))
+		if err != nil {
+			return res, err
+		}
+		return res, j.Save(ctx, checkpoint{Result: &res, Again: cp.Again})
+	}
 	if err := s.enter(ctx, j, Downloading); err != nil {
 		return fetch.Result{}, err
 	}
-	req := fetch.Request{URL: j.i.URL, Path: s.staged(j.i.ID), State: cp.Fetch}
-	if j.i.Checksum != "" {
-		if algorithm, _, err := ParseChecksum(j.i.Checksum); err == nil && algorithm != "sha256" {
-			req.Digests = []string{algorithm}
-		}
-	}
+	req := fetch.Request{URL: j.i.URL, Path: s.staged(j.i.ID), State: cp.Fetch, Digests: wanted(j.i)}
 	req.Checkpoint = func(st fetch.State) error { return j.Save(ctx, checkpoint{Fetch: &st, Again: cp.Again}) }
 	fetching, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -284,7 +296,7 @@ func (s *Service) enter(ctx context.Context, j *job, st State) error {
 // failImport keeps the ISO, with the reason, until it is deleted. A content
 // claimed by then stays claimed until that too.
 func (s *Service) failImport(ctx context.Context, j job, f task.Failure) error {
-	if err := s.unstage(j.i.ID); err != nil {
+	if err := errors.Join(s.unstage(j.i.ID), s.forgetUpload(j.i)); err != nil {
 		j.Log.Warn("remove download", "iso", j.i.ID, "error", err)
 	}
 	return s.Store.Finish(ctx, j.Lease, f.Outcome(), func(tx Tx) error {

@@ -15,6 +15,7 @@ type State string
 
 // The states. A failed ISO stays, with its reason, until it is deleted.
 const (
+	Uploading   State = "uploading" // its bytes are still to come
 	Queued      State = "queued"
 	Downloading State = "downloading"
 	Verifying   State = "verifying"
@@ -31,7 +32,10 @@ type ISO struct {
 	Name         string
 	Description  string
 	URL          string // as it was given; may hold credentials, see fetch.Redact
-	Checksum     string // "sha256:...", as it was asked for; "" none
+	// Upload names the folder that the bytes of an upload grow in; "" for an
+	// image that is downloaded. It never changes.
+	Upload   string
+	Checksum string // "sha256:...", as it was asked for; "" none
 	// Bootable is what the caller says. Import fails if that is true and the
 	// image has no boot catalogue.
 	Bootable bool
@@ -62,9 +66,15 @@ type ISO struct {
 func (i ISO) Ready() bool { return i.State == Ready }
 
 // Status is the contract's word for where the ISO stands: Queued,
-// "N% Downloaded", Verifying, Ready, Deleting, or the reason it failed.
+// "N% Downloaded", Verifying, Ready, Deleting, or the reason it failed. One that
+// is uploaded is "Waiting for upload" or "N% Uploaded" before.
 func (i ISO) Status() string {
 	switch i.State {
+	case Uploading:
+		if i.Done == 0 {
+			return "Waiting for upload"
+		}
+		return fmt.Sprintf("%d%% Uploaded", min(i.Percent(), 99))
 	case Queued:
 		return "Queued"
 	case Downloading:

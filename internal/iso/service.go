@@ -28,6 +28,8 @@ type Service struct {
 	Fetcher Fetcher
 	// Staging is the folder downloads grow in, on this node's disk.
 	Staging string
+	// Uploads is where uploads grow; nil: none are taken.
+	Uploads *Uploads
 	// CancelRun ends a run on this node at once; nil outside a server.
 	CancelRun func(taskID string)
 	Now       func() time.Time
@@ -50,7 +52,8 @@ type Create struct {
 	FacilityCode string
 	Name         string
 	Description  string
-	URL          string
+	URL          string // "" for an upload
+	UploadBytes  int64  // the size of an upload; 0 for a download
 	Checksum     string // "" none
 	Bootable     bool
 }
@@ -85,25 +88,37 @@ func (s *Service) Get(ctx context.Context, scope access.Scope, id string, facili
 }
 
 // Create registers an ISO of the client and accepts its import as a task. The
-// URL's form is checked now, what is behind it by the task.
-// vps.ErrUnknownFacility, ErrChecksumForm, a fault about "url", or
-// access.ErrQuota.
+// URL's form is checked now, what is behind it by the task. The task of an
+// upload waits until all bytes are there.
+// vps.ErrUnknownFacility, ErrChecksumForm, a fault about "url" or "upload",
+// ErrNoUploads, or access.ErrQuota.
 func (s *Service) Create(ctx context.Context, clientID int64, c Create) (ISO, error) {
 	if err := s.check(ctx, c); err != nil {
 		return ISO{}, err
+	}
+	shown := ""
+	if c.URL != "" {
+		shown = fetch.Redact(c.URL)
 	}
 	i := ISO{
 		ID: s.NewID(), ClientID: clientID, FacilityCode: c.FacilityCode, Name: c.Name, Description: c.Description,
 		URL: c.URL, Checksum: c.Checksum, Bootable: c.Bootable, State: Queued, CreatedAt: s.Now(),
 	}
+	var wait time.Duration
+	if c.UploadBytes > 0 {
+		if s.Uploads == nil || !s.Uploads.Takes(c.FacilityCode) {
+			return ISO{}, ErrNoUploads.Textf("This server takes no uploads for %s", c.FacilityCode)
+		}
+		i.State, i.Upload, i.Size, wait = Uploading, s.Uploads.ID, c.UploadBytes, s.uploadIdle()
+	}
 	err := s.Store.Tx(ctx, func(tx Tx) error {
-		// How long the image is will be known later; it has a byte at least.
-		if err := access.Reserve(ctx, tx, clientID, access.Usage{ISOs: 1, ISOBytes: 1}); err != nil {
+		// How long a download is will be known later; it has a byte at least.
+		if err := access.Reserve(ctx, tx, clientID, access.Usage{ISOs: 1, ISOBytes: max(i.Size, 1)}); err != nil {
 			return err
 		}
 		t, err := tx.Enqueue(ctx, task.New{
-			Kind: KindCreate, Lane: task.ISOLane(i.ID), Queue: task.Imports, ClientID: clientID, ISOID: i.ID, Facility: i.FacilityCode,
-			Args: args{ISOID: i.ID, FacilityCode: i.FacilityCode, Name: i.Name, URL: fetch.Redact(i.URL), Action: string(KindCreate)},
+			Kind: KindCreate, Lane: task.ISOLane(i.ID), Queue: task.Imports, ClientID: clientID, ISOID: i.ID, Facility: i.FacilityCode, Delay: wait,
+			Args: args{ISOID: i.ID, FacilityCode: i.FacilityCode, Name: i.Name, URL: shown, Action: string(KindCreate)},
 		})
 		if err != nil {
 			return err
@@ -117,9 +132,18 @@ func (s *Service) Create(ctx context.Context, clientID int64, c Create) (ISO, er
 // check reports everything that is wrong with a request at once.
 func (s *Service) check(ctx context.Context, c Create) error {
 	var wrong []*fault.Error
-	if err := s.Fetcher.CheckURL(c.URL); err != nil {
-		f := fetchFault(err)
-		wrong = append(wrong, fault.Field(f.Reason, "url", "%s", f.Text))
+	switch {
+	case c.UploadBytes > 0 && c.URL != "":
+		wrong = append(wrong, ErrTwoSources)
+	case c.UploadBytes > 0:
+		if f := s.checkUpload(c.UploadBytes); f != nil {
+			wrong = append(wrong, f)
+		}
+	default:
+		if err := s.Fetcher.CheckURL(c.URL); err != nil {
+			f := fetchFault(err)
+			wrong = append(wrong, fault.Field(f.Reason, "url", "%s", f.Text))
+		}
 	}
 	if c.Checksum != "" {
 		if _, _, err := ParseChecksum(c.Checksum); err != nil {
@@ -155,7 +179,8 @@ func (s *Service) Delete(ctx context.Context, scope access.Scope, id string, fac
 		for _, p := range pending {
 			if p.Kind == KindCreate {
 				cancelled = p.ID
-				if err := tx.Cancel(ctx, p.ID); err != nil {
+				// One that waits for its time must not keep the delete waiting.
+				if err := errors.Join(tx.Cancel(ctx, p.ID), tx.Hasten(ctx, p.ID)); err != nil {
 					return err
 				}
 			}

@@ -86,7 +86,7 @@ func (s *Service) runDelete(ctx context.Context, j job) error {
 			return err
 		}
 	}
-	if err := s.unstage(j.i.ID); err != nil {
+	if err := errors.Join(s.unstage(j.i.ID), s.forgetUpload(j.i)); err != nil {
 		return err
 	}
 	return s.gone(ctx, j, last)

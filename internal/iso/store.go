@@ -2,6 +2,7 @@ package iso
 
 import (
 	"context"
+	"time"
 
 	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/task"
@@ -39,7 +40,8 @@ type Tx interface {
 	Device(ctx context.Context, id int64) (vps.Device, error)
 	// ISO returns an ISO, locked. ErrNotFound.
 	ISO(ctx context.Context, id string) (ISO, error)
-	// PutISO writes all of i but where it is attached.
+	// PutISO writes all of i but where it is attached. That it is uploaded is
+	// said once, with its first.
 	PutISO(ctx context.Context, i ISO) error
 	// RemoveISO forgets an ISO.
 	RemoveISO(ctx context.Context, id string) error
@@ -66,6 +68,20 @@ type Tx interface {
 	Enqueue(ctx context.Context, n task.New) (task.Task, error)
 	// Cancel asks an unfinished task to end early.
 	Cancel(ctx context.Context, taskID string) error
+	// Hasten makes a task that waits for its time run now.
+	Hasten(ctx context.Context, taskID string) error
+	// Postpone gives the task of a run back, to be run after d.
+	// task.ErrLeaseLost.
+	Postpone(ctx context.Context, l task.Lease, d time.Duration) error
+
+	// HoldUpload makes writer the only one to write an upload for the time d,
+	// counted from now, and reports false where another one is. With no time
+	// others may begin at once.
+	HoldUpload(ctx context.Context, isoID, writer string, d time.Duration) (bool, error)
+	// Received records how many bytes of an upload are durable.
+	Received(ctx context.Context, isoID string, done int64) error
+	// Idle is how long ago Received was called last, or the upload accepted.
+	Idle(ctx context.Context, isoID string) (time.Duration, error)
 }
 
 // Content is an image on a facility's storage, by the SHA-256 of its bytes.

@@ -61,11 +61,26 @@ func BootISO(t testing.TB, label, word string) string {
 	t.Helper()
 	testneed.Need(t, "libvirt", binary("xorriso") != "", "xorriso is not installed (scripts/test-deps installs it on Debian)")
 	tree := filepath.Dir(file(t, "boot.bin", append(BootSector(word), make([]byte, 2048-512)...)))
-	path := file(t, label+".iso", nil)
-	if _, err := output("", "xorriso", "-as", "mkisofs", "-quiet", "-V", label, "-o", path,
-		"-b", "boot.bin", "-no-emul-boot", "-boot-load-size", "4", tree); err != nil {
-		t.Fatal(err)
+	// xorriso 1.5.4 crashes once in a hundred times, with whatever it is given.
+	for tries := 1; ; tries++ {
+		path := file(t, label+".iso", nil)
+		_, err := output("", "xorriso", "-as", "mkisofs", "-quiet", "-V", label, "-o", path,
+			"-b", "boot.bin", "-no-emul-boot", "-boot-load-size", "4", tree)
+		if err == nil {
+			return path
+		}
+		if tries == 5 {
+			t.Fatal(err)
+		}
 	}
+}
+
+// IPXE is the path of Debian's ISO of iPXE.
+func IPXE(t testing.TB) string {
+	t.Helper()
+	const path = "/usr/lib/ipxe/ipxe.iso"
+	_, err := os.Stat(path)
+	testneed.Need(t, "libvirt", err == nil, path+" is not there (scripts/test-deps installs it on Debian)")
 	return path
 }
 

@@ -40,6 +40,9 @@ func (g *Guest) domain(o GuestOptions) *libvirtxml.Domain {
 		OnPoweroff: "destroy", OnReboot: "restart", OnCrash: "destroy",
 		Devices: devices,
 	}
+	if o.Text {
+		domain.OS.BIOS = &libvirtxml.DomainBIOS{UseSerial: "yes"}
+	}
 	if o.kernel != "" {
 		g.linux(domain, o)
 	}

@@ -21,6 +21,7 @@ type GuestOptions struct {
 	ISO   string // path of the image in its drive at first, "" for none
 	Ports int    // PCIe slots for what is plugged in later; 0: 12
 	Off   bool   // it is defined and not started
+	Text  bool   // what it writes on its screen as text is on its serial line too
 
 	kernel, initrd string // what a guest with an OS starts from
 }

@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	"github.com/drivebay/drivebay/internal/billing"
 	"github.com/drivebay/drivebay/internal/pgtest"
 	"github.com/drivebay/drivebay/internal/store"
+	"github.com/drivebay/drivebay/internal/store/storetest"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/volume"
@@ -124,7 +124,7 @@ func TestKill(t *testing.T) {
 // what the first left behind.
 func crashRound(t *testing.T) {
 	t.Helper()
-	f := file{path: filepath.Join(t.TempDir(), "crash.db")}
+	f := file{path: storetest.File(t)}
 	db := f.Open(t, store.Options{})
 	if _, err := db.VPS().PutFacility(t.Context(), vps.Facility{Code: "TPA1"}); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"github.com/drivebay/drivebay/internal/backend/fake"
 	"github.com/drivebay/drivebay/internal/pgtest"
 	"github.com/drivebay/drivebay/internal/store"
+	"github.com/drivebay/drivebay/internal/store/storetest"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/volume"
@@ -29,6 +30,9 @@ import (
 var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
 func newFile(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "test.db") }
+
+// withSchema is a database without rows.
+func withSchema(t testing.TB) string { return "sqlite:" + storetest.File(t) }
 
 func export(t testing.TB, address string) []byte {
 	t.Helper()
@@ -82,7 +86,7 @@ func TestExportRoundTrip(t *testing.T) {
 	pgtest.Need(t)
 	for range testneed.Rounds(1, 3) {
 		seed := rand.Uint64()
-		first := newFile(t)
+		first := withSchema(t)
 		fill(t, first, rand.New(rand.NewPCG(seed, 0)))
 		exported := export(t, first)
 		second, third := pgtest.New(t), newFile(t)
@@ -141,6 +145,9 @@ func fill(t testing.TB, address string, r *rand.Rand) {
 	}
 	db := rawDB(t, address)
 	db.SetMaxOpenConns(1)
+	if _, err := db.Exec(`PRAGMA synchronous = OFF`); err != nil { // each row is a commit
+		t.Fatal(err)
+	}
 	for _, table := range store.TableNames() {
 		f := &filler{r: r, db: db, table: table}
 		f.read(t)
@@ -396,12 +403,12 @@ func countRows(t testing.TB, exported []byte) map[string]int {
 
 // TestExportRefuses has nothing to export.
 func TestExportRefuses(t *testing.T) {
-	none, newer := newFile(t), newFile(t)
+	none, newer := newFile(t), withSchema(t)
 	fill(t, newer, rand.New(rand.NewPCG(1, 1)))
 	if _, err := rawDB(t, newer).Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)`); err != nil {
 		t.Fatal(err)
 	}
-	older := newFile(t)
+	older := withSchema(t)
 	fill(t, older, rand.New(rand.NewPCG(1, 1)))
 	if _, err := rawDB(t, older).Exec(`DELETE FROM goose_db_version WHERE version_id > 1`); err != nil {
 		t.Fatal(err)

@@ -98,3 +98,6 @@ func MigrateTo(ctx context.Context, path string, version int64) error {
 	}
 	return errors.Join(err, db.Close())
 }
+
+// ConnectsAtOnce is what a node makes at a time.
+const ConnectsAtOnce = connectsAtOnce

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/iso"
@@ -13,7 +14,7 @@ import (
 	"github.com/drivebay/drivebay/internal/vps"
 )
 
-const selectISO = `SELECT i.id, i.client_id, i.facility_code, i.name, i.description, i.url, i.checksum, i.bootable, i.state, i.before_state,
+const selectISO = `SELECT i.id, i.client_id, i.facility_code, i.name, i.description, i.url, i.upload, i.checksum, i.bootable, i.state, i.before_state,
 	i.done_bytes, i.size_bytes, i.sha256, i.label, i.bios, i.uefi, i.reason, i.error, i.task_id, i.created_at,
 	(SELECT coalesce(string_agg(CAST(d.id AS TEXT), ' ' ORDER BY d.id), '') FROM device d WHERE d.iso_id = i.id)
 	FROM iso i `
@@ -22,7 +23,7 @@ func scanISO(r scanner) (i iso.ISO, err error) {
 	var sha sql.NullString
 	var created int64
 	var devices string
-	err = r.Scan(&i.ID, &i.ClientID, &i.FacilityCode, &i.Name, &i.Description, &i.URL, &i.Checksum, &i.Bootable, &i.State, &i.Before,
+	err = r.Scan(&i.ID, &i.ClientID, &i.FacilityCode, &i.Name, &i.Description, &i.URL, &i.Upload, &i.Checksum, &i.Bootable, &i.State, &i.Before,
 		&i.Done, &i.Size, &sha, &i.Label, &i.BIOS, &i.UEFI, &i.Reason, &i.Error, &i.TaskID, &created, &devices)
 	if err != nil {
 		return i, err
@@ -50,13 +51,13 @@ func (t *Tx) ISO(ctx context.Context, id string) (iso.ISO, error) {
 // PutISO writes all of i but where it is attached.
 func (t *Tx) PutISO(ctx context.Context, i iso.ISO) error {
 	_, err := t.exec(ctx, `INSERT INTO iso (id, client_id, facility_code, name, description, url, checksum, bootable, state, before_state,
-			done_bytes, size_bytes, sha256, label, bios, uefi, reason, error, task_id, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+			done_bytes, size_bytes, sha256, label, bios, uefi, reason, error, task_id, created_at, upload, upload_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 		ON CONFLICT (id) DO UPDATE SET state = excluded.state, before_state = excluded.before_state, done_bytes = excluded.done_bytes,
 			size_bytes = excluded.size_bytes, sha256 = excluded.sha256, label = excluded.label, bios = excluded.bios, uefi = excluded.uefi,
 			reason = excluded.reason, error = excluded.error`,
 		i.ID, i.ClientID, i.FacilityCode, i.Name, i.Description, i.URL, i.Checksum, i.Bootable, i.State, i.Before,
-		i.Done, i.Size, orNull(i.SHA256), i.Label, i.BIOS, i.UEFI, i.Reason, i.Error, i.TaskID, i.CreatedAt.UnixMicro())
+		i.Done, i.Size, orNull(i.SHA256), i.Label, i.BIOS, i.UEFI, i.Reason, i.Error, i.TaskID, i.CreatedAt.UnixMicro(), i.Upload, t.now.UnixMicro())
 	return err
 }
 
@@ -116,6 +117,26 @@ func (t *Tx) Sharers(ctx context.Context, facilityCode, sha256 string) (n int, e
 	return n, err
 }
 
+// HoldUpload is in iso.Tx.
+func (t *Tx) HoldUpload(ctx context.Context, isoID, writer string, d time.Duration) (bool, error) {
+	n, err := t.exec(ctx, `UPDATE iso SET upload_writer = CASE WHEN $4 > $3 THEN $2 ELSE '' END, upload_until = $4
+		WHERE id = $1 AND (upload_writer IN ('', $2) OR upload_until < $3)`, isoID, writer, t.now.UnixMicro(), t.now.Add(d).UnixMicro())
+	return n > 0, err
+}
+
+// Received is in iso.Tx.
+func (t *Tx) Received(ctx context.Context, isoID string, done int64) error {
+	n, err := t.exec(ctx, `UPDATE iso SET done_bytes = $2, upload_at = $3 WHERE id = $1`, isoID, done, t.now.UnixMicro())
+	return one(n, err, iso.ErrNotFound)
+}
+
+// Idle is in iso.Tx.
+func (t *Tx) Idle(ctx context.Context, isoID string) (time.Duration, error) {
+	var last int64
+	err := t.row(ctx, `SELECT upload_at FROM iso WHERE id = $1`, isoID).Scan(&last)
+	return t.now.Sub(at(last)), missing(err, iso.ErrNotFound)
+}
+
 // isoTx speaks to the rules of ISOs.
 type isoTx struct{ *Tx }
 
@@ -169,6 +190,24 @@ func (s ISOs) Unfinished(ctx context.Context) ([]string, error) {
 	out, err := all(ctx, s.db.reader(), func(r scanner) (id string, err error) { return id, r.Scan(&id) },
 		`SELECT id FROM iso WHERE state IN ('queued', 'downloading', 'verifying') ORDER BY id`)
 	return out, translate(err)
+}
+
+// Uploads returns the ISOs whose upload grows in the folder or waits there for
+// its import.
+func (s ISOs) Uploads(ctx context.Context, folder string) ([]string, error) {
+	out, err := all(ctx, s.db.reader(), func(r scanner) (id string, err error) { return id, r.Scan(&id) },
+		`SELECT id FROM iso WHERE upload = $1 AND upload <> '' AND state IN ('uploading', 'queued', 'verifying') ORDER BY id`, folder)
+	return out, translate(err)
+}
+
+// FreeUploads lets others write what an earlier process of this node wrote: the
+// one process that could have gone on is this one, just started.
+func (s ISOs) FreeUploads(ctx context.Context, node string) error {
+	return s.db.tx(ctx, func(t *Tx) error {
+		_, err := t.exec(ctx, `UPDATE iso SET upload_writer = '' WHERE upload_writer > $1 AND upload_writer < $2 AND upload_writer <> ''`,
+			node+"/", node+"0") // what comes behind a slash
+		return err
+	})
 }
 
 // Tx is in iso.Store.

@@ -94,7 +94,7 @@ func replace(prefix, old, with string) func(string) string {
 // TestImportRefuses gives damaged and foreign files to both engines. Nothing
 // of them stays, and the right file can be imported afterwards.
 func TestImportRefuses(t *testing.T) {
-	from := newFile(t)
+	from := withSchema(t)
 	fill(t, from, rand.New(rand.NewPCG(7, 7)))
 	file := export(t, from)
 	flipped := func(at int) []byte {
@@ -182,7 +182,7 @@ func (c *cancels) Read([]byte) (int, error) {
 
 // TestImportOfDamage holds that the error says so.
 func TestImportOfDamage(t *testing.T) {
-	from, to := newFile(t), newFile(t)
+	from, to := withSchema(t), newFile(t)
 	fill(t, from, rand.New(rand.NewPCG(8, 8)))
 	file := export(t, from)
 	if _, err := store.Import(t.Context(), to, bytes.NewReader(file[:len(file)-20])); !errors.Is(err, archive.ErrDamaged) {

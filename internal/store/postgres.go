@@ -94,6 +94,7 @@ func poolConfig(address string) (*pgxpool.Config, error) {
 	if _, set := c.RuntimeParams["application_name"]; !set {
 		c.RuntimeParams["application_name"] = "drivebay"
 	}
+	c.Tracer = newConnects()
 	if cfg.MaxConns < poolSize && !hasPoolSize(address) {
 		cfg.MaxConns = poolSize
 	}

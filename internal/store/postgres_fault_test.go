@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/drivebay/drivebay/internal/pgtest"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
 )
@@ -98,12 +100,12 @@ func TestPostgresNews(t *testing.T) {
 		}
 		return false
 	}
-	eventually(t, "the other node is woken", wakes)
+	testneed.Eventually(t, "the other node is woken", wakes)
 	if err := b.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the other node looks after it has connected again", woken)
-	eventually(t, "the other node is woken again", wakes)
+	testneed.Eventually(t, "the other node looks after it has connected again", woken)
+	testneed.Eventually(t, "the other node is woken again", wakes)
 }
 
 // enqueue accepts a task, or fails the test unless the database is away.
@@ -118,13 +120,34 @@ func enqueue(t *testing.T, db *store.DB, lane string) {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for begun := time.Now(); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begun) > 30*time.Second {
-			t.Fatal(what + ": not within 30 s")
-		}
+// While the database is slow to answer a node asks for a few connections at a
+// time, however many wait for one, and goes on by itself when it is back.
+func TestPostgresSlowConnects(t *testing.T) {
+	t.Parallel()
+	b := base{pgtest.New(t)}
+	p := startProxy(t, b.address)
+	db := base{p.address(t, b.address) + "&connect_timeout=1"}.Open(t, store.Options{})
+	defer db.Close()
+	p.mute.Store(true)
+	if err := b.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
+		t.Fatal(err)
 	}
+	var all sync.WaitGroup
+	for range 16 { // as many as a pool has
+		all.Go(func() {
+			if err := db.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	all.Wait()
+	p.mu.Lock()
+	if p.most < 1 || p.most > 3*store.ConnectsAtOnce { // the proxy sees late that one was given up
+		t.Errorf("%d connections were asked for at once", p.most)
+	}
+	p.mu.Unlock()
+	p.mute.Store(false)
+	testneed.Eventually(t, "the database is back", func() bool { return db.Ping(t.Context()) == nil })
 }
 
 // A commit whose answer was lost on the way has happened, and counts.
@@ -221,6 +244,17 @@ type proxy struct {
 	net.Listener
 	server   string // the path of its socket
 	cutAfter atomic.Bool
+	// mute: no new connection is answered.
+	mute      atomic.Bool
+	mu        sync.Mutex
+	now, most int // connections that wait for an answer
+}
+
+func (p *proxy) waiting(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now += n
+	p.most = max(p.most, p.now)
 }
 
 func startProxy(t *testing.T, address string) *proxy {
@@ -255,6 +289,13 @@ func (p *proxy) address(t *testing.T, direct string) string {
 }
 
 func (p *proxy) serve(client net.Conn) {
+	if p.mute.Load() {
+		p.waiting(1)
+		_, _ = io.Copy(io.Discard, client) // until it gives up
+		p.waiting(-1)
+		client.Close()
+		return
+	}
 	server, err := net.Dial("unix", p.server)
 	if err != nil {
 		client.Close()

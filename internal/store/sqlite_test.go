@@ -99,16 +99,13 @@ func TestSQLite(t *testing.T) {
 	}
 	t.Run("Suite", func(t *testing.T) {
 		storetest.Run(t, func(t testing.TB) storetest.Database {
-			return file{path: filepath.Join(t.TempDir(), "suite.db"), seen: seen}
+			return file{path: storetest.File(t), seen: seen}
 		})
 	})
 	if t.Failed() || len(statements) < 50 { // a part of the suite was asked for
 		return
 	}
-	f := file{path: filepath.Join(t.TempDir(), "plans.db")}
-	if err := f.Open(t, store.Options{}).Close(); err != nil {
-		t.Fatal(err)
-	}
+	f := file{path: storetest.File(t)}
 	for s := range statements {
 		checkPlan(t, f, s)
 	}
@@ -283,10 +280,7 @@ func TestVolumesKeepTheirDevices(t *testing.T) {
 }
 
 func TestNewerSchemaIsRefused(t *testing.T) {
-	f := file{path: filepath.Join(t.TempDir(), "newer.db")}
-	if err := f.Open(t, store.Options{}).Close(); err != nil {
-		t.Fatal(err)
-	}
+	f := file{path: storetest.File(t)}
 	if err := f.Exec(t, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)"); err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,7 @@ func (t *Tx) Enqueue(ctx context.Context, n task.New) (task.Task, error) {
 	if !n.RunAt.IsZero() {
 		runAt = n.RunAt
 	}
+	runAt = runAt.Add(n.Delay)
 	var busy bool
 	if err := t.row(ctx, `SELECT EXISTS (SELECT 1 FROM task WHERE lane = $1 AND state IN `+unfinished+`)`, n.Lane).Scan(&busy); err != nil {
 		return task.Task{}, err
@@ -141,6 +142,22 @@ func (t *Tx) PendingKinds(ctx context.Context, lane string) (map[task.Kind]int, 
 func (t *Tx) Cancel(ctx context.Context, id string) error {
 	_, err := t.exec(ctx, `UPDATE task SET cancel = TRUE WHERE id = $1 AND state IN `+unfinished, id)
 	return err
+}
+
+// Hasten makes a task that waits for its time run now.
+func (t *Tx) Hasten(ctx context.Context, id string) error {
+	var q task.Queue
+	err := t.row(ctx, `UPDATE task SET run_at = $2 WHERE id = $1 AND state IN ('waiting', 'ready') AND run_at > $2 RETURNING queue`,
+		id, t.now.UnixMicro()).Scan(&q)
+	if err == nil {
+		t.changes.ready[q] = true
+	}
+	return missing(err, nil)
+}
+
+// Postpone is in iso.Tx.
+func (t *Tx) Postpone(ctx context.Context, l task.Lease, d time.Duration) error {
+	return t.retry(ctx, l, t.now.Add(d), false, "")
 }
 
 // held answers task.ErrLeaseLost unless the lease is the task's present one.
@@ -348,17 +365,19 @@ func (s Tasks) Progress(ctx context.Context, reports []task.Report) error {
 
 // Retry is in task.Store.
 func (s Tasks) Retry(ctx context.Context, l task.Lease, runAt time.Time, failed bool, why string) error {
-	return s.db.tx(ctx, func(t *Tx) error {
-		var q task.Queue
-		err := t.row(ctx, `UPDATE task SET state = 'ready', owner = NULL, lease_until = NULL, run_at = $4,
-				failures = CASE WHEN $5 THEN failures + 1 ELSE failures END, message = CASE WHEN $6 = '' THEN message ELSE $6 END, updated_at = $7
-			WHERE id = $1 AND owner = $2 AND attempt = $3 AND state = 'running' RETURNING queue`,
-			l.TaskID, l.Owner, l.Attempt, runAt.UnixMicro(), failed, why, t.now.UnixMicro()).Scan(&q)
-		if err == nil {
-			t.changes.ready[q] = true
-		}
-		return missing(err, task.ErrLeaseLost)
-	})
+	return s.db.tx(ctx, func(t *Tx) error { return t.retry(ctx, l, runAt, failed, why) })
+}
+
+func (t *Tx) retry(ctx context.Context, l task.Lease, runAt time.Time, failed bool, why string) error {
+	var q task.Queue
+	err := t.row(ctx, `UPDATE task SET state = 'ready', owner = NULL, lease_until = NULL, run_at = $4,
+			failures = CASE WHEN $5 THEN failures + 1 ELSE failures END, message = CASE WHEN $6 = '' THEN message ELSE $6 END, updated_at = $7
+		WHERE id = $1 AND owner = $2 AND attempt = $3 AND state = 'running' RETURNING queue`,
+		l.TaskID, l.Owner, l.Attempt, runAt.UnixMicro(), failed, why, t.now.UnixMicro()).Scan(&q)
+	if err == nil {
+		t.changes.ready[q] = true
+	}
+	return missing(err, task.ErrLeaseLost)
 }
 
 // Finish is in task.Store.

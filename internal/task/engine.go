@@ -268,6 +268,8 @@ func (e *Engine) settle(r *Run, p Policy, h Handler, err error) string {
 	case errors.Is(err, ErrLeaseLost), errors.Is(err, backend.ErrFenced):
 		r.Log.Warn("another node has taken the task over")
 		return "lost"
+	case errors.Is(err, ErrPostponed):
+		return "postponed"
 	case errors.Is(err, errDraining):
 		return e.giveBack(r, time.Now(), false, "")
 	}
@@ -279,10 +281,10 @@ func (e *Engine) settle(r *Run, p Policy, h Handler, err error) string {
 		r.Log.Warn("attempt ended, will try again", "reason", f.Reason, "in", wait, "error", err)
 		return e.giveBack(r, time.Now().Add(wait), true, f.Text)
 	}
-	if late && !f.Permanent { // whether it ended ahead of the deadline or by it is chance
-		f = Classify(ErrDeadline)
+	if late = late || errors.Is(err, ErrDeadline); late && !f.Permanent {
+		f = r.expired(f) // whether the last try ended ahead of the deadline or by it is chance
 	}
-	f.Late = late || spent || errors.Is(err, ErrDeadline)
+	f.Late = late || spent
 	r.Log.Warn("task failed", "reason", f.Reason, "error", err)
 	// Neither a cancel nor a stop interrupts the undoing, only a lost lease.
 	end := func() error { return h.Fail(r.held, r, f) }
@@ -297,6 +299,19 @@ func (e *Engine) settle(r *Run, p Policy, h Handler, err error) string {
 		return e.giveBack(r, time.Now().Add(e.cfg.Backoff(r.Task.Failures)), true, f.Text)
 	}
 	return "failed"
+}
+
+// expired is the failure of a task whose time is over: what kept it is said too,
+// whether its last try found that, last, or an earlier one.
+func (r *Run) expired(last Failure) Failure {
+	f := Classify(ErrDeadline)
+	switch why := r.Task.Message; {
+	case last.Reason != f.Reason && last.Reason != internalReason:
+		f.Text += ": " + last.Text
+	case r.Task.Failures > 0 && why != "" && why != internalText && why != f.Text:
+		f.Text += ": " + why
+	}
+	return f
 }
 
 func (e *Engine) giveBack(r *Run, at time.Time, failed bool, why string) string {

@@ -117,7 +117,7 @@ func TestDeadline(t *testing.T) {
 					t.Errorf("%s too early", s)
 				}
 				n.stopAfter(40 * time.Second)
-				if got := h.task(k.ID); got.State != task.Failed || got.Reason != "deadline_exceeded" && got.Reason != "backend_unavailable" {
+				if got := h.task(k.ID); got.State != task.Failed || got.Reason != "deadline_exceeded" || strings.Contains(got.Error, backend.ErrUnavailable.Text) != (name == "never heals") {
 					t.Errorf("ended as %+v", got)
 				}
 			})

@@ -23,8 +23,16 @@ var (
 
 	// ErrLeaseLost: another node runs the task now; nothing was written.
 	ErrLeaseLost = errors.New("task lease lost")
+	// ErrPostponed: the run has given its task back by itself, to run later.
+	ErrPostponed = errors.New("task postponed")
 	// errDraining cancels runs when the server stops.
 	errDraining = errors.New("server is stopping")
+)
+
+// What a caller learns of an error that is ours.
+const (
+	internalReason fault.Reason = "internal"
+	internalText   string       = "internal error"
 )
 
 // Failure is what a caller learns of a task that failed.
@@ -55,7 +63,7 @@ func Classify(err error) Failure {
 	case errors.Is(err, context.DeadlineExceeded):
 		return Failure{Reason: ErrDeadline.Reason, Text: ErrDeadline.Text}
 	default:
-		return Failure{Reason: "internal", Text: "internal error"}
+		return Failure{Reason: internalReason, Text: internalText}
 	}
 }
 

@@ -3,7 +3,6 @@ package task_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/iso"
 	"github.com/drivebay/drivebay/internal/store"
+	"github.com/drivebay/drivebay/internal/store/storetest"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/volume"
 )
@@ -35,8 +35,9 @@ type house struct {
 func inHouse(t *testing.T, fn func(h *house)) {
 	t.Helper()
 	t.Parallel()
+	path := storetest.File(t)
 	synctest.Test(t, func(t *testing.T) {
-		db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "tasks.db"), store.Options{})
+		db, err := store.Open(t.Context(), path, store.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

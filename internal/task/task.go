@@ -109,7 +109,8 @@ type New struct {
 	// After are tasks that must have ended before this one may run, whatever
 	// their result. They were accepted earlier, so no circle can form.
 	After []Task
-	RunAt time.Time // zero: now
+	RunAt time.Time     // zero: now
+	Delay time.Duration // later than that, by the store's clock
 }
 
 // Lease names one run of a task by one node. Every write of that run carries

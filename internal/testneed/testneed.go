@@ -1,5 +1,6 @@
-// Package testneed decides what a test does when something it needs is not on
-// this machine: skip with a sentence, or fail where that thing is required.
+// Package testneed decides how tests meet their machine: what one does when
+// something it needs is not there, a skip with a sentence, or a failure where
+// that thing is required; how often it repeats; how long it waits.
 package testneed
 
 import (

@@ -68,86 +68,25 @@ func (s *Service) UpgradeSizes(ctx context.Context, scope access.Scope, id strin
 	return billing.Larger(prices, v.FacilityCode, v.SizeGiB()), nil
 }
 
-// Create accepts a new volume of sizeGiB, one of the sizes sold in the
-// device's facility, attached to the device. Charges begin when the task
-// succeeds. vps.ErrDeviceNotFound, ErrSizeNotSold, ErrDeviceFull,
-// access.ErrQuota.
-func (s *Service) Create(ctx context.Context, scope access.Scope, deviceID int64, sizeGiB int) (task.Task, error) {
-	var t task.Task
-	err := s.Store.Tx(ctx, func(tx Tx) error {
-		d, err := device(ctx, tx, scope, deviceID)
-		if err != nil {
-			return err
-		}
-		sold, err := tx.Prices(ctx, d.FacilityCode)
-		if err != nil {
-			return err
-		}
-		price, err := CheckSold(sizeGiB, sold)
-		if err != nil {
-			return err
-		}
-		if err := checkRoom(ctx, tx, d); err != nil {
-			return err
-		}
-		if err := access.Reserve(ctx, tx, d.ClientID, access.Usage{Volumes: 1, GiB: int64(sizeGiB)}); err != nil {
-			return err
-		}
-		v := Volume{
-			ID: s.NewID(), ClientID: d.ClientID, FacilityCode: d.FacilityCode, Type: DataDisk, State: Creating,
-			Bytes: int64(sizeGiB) * GiB, ProductID: price.ProductID, Monthly: price.Monthly, CreatedAt: s.Now(),
-		}
-		if err := tx.PutVolume(ctx, v); err != nil {
-			return err
-		}
-		t, err = enqueue(ctx, tx, v, KindCreate, Plan{DeviceID: d.ID}, nil, args{SizeGiB: sizeGiB, DeviceID: d.ID, ProductID: price.ProductID, Monthly: price.Monthly})
-		return err
-	})
-	return t, err
-}
-
-// Resize accepts growing a volume to sizeGiB. deviceID is required while the
-// volume is attached and must be that device. ErrNotFound, ErrRoot,
-// ErrDeleting, ErrDeviceRequired, ErrWrongDevice, ErrNotLarger, ErrSizeNotSold,
-// access.ErrQuota.
-func (s *Service) Resize(ctx context.Context, scope access.Scope, id string, sizeGiB int, deviceID *int64) (task.Task, error) {
-	return s.change(ctx, scope, id, KindResize, func(tx Tx, v Volume, p Plan) (args, error) {
-		if err := p.CheckDevice(deviceID); err != nil {
-			return args{}, err
-		}
-		sold, err := tx.Prices(ctx, v.FacilityCode)
-		if err != nil {
-			return args{}, err
-		}
-		price, err := p.CheckGrow(sizeGiB, sold)
-		if err == nil {
-			err = access.Reserve(ctx, tx, v.ClientID, access.Usage{GiB: int64(sizeGiB - p.SizeGiB)})
-		}
-		return args{SizeGiB: sizeGiB, DeviceID: p.DeviceID, ProductID: price.ProductID, Monthly: price.Monthly}, err
-	})
-}
-
-// Delete accepts deleting a volume, attached or not, with everything on it.
-// deviceID is as in Resize. ErrNotFound, ErrRoot, ErrDeleting,
-// ErrDeviceRequired, ErrWrongDevice.
-func (s *Service) Delete(ctx context.Context, scope access.Scope, id string, deviceID *int64) (task.Task, error) {
-	return s.change(ctx, scope, id, KindDelete, func(_ Tx, _ Volume, p Plan) (args, error) {
-		return args{DeviceID: p.DeviceID}, p.CheckDevice(deviceID)
-	})
-}
-
 // Detach accepts taking a volume off the device. vps.ErrDeviceNotFound,
 // ErrNotFound, ErrRoot, ErrDeleting, ErrNotAttached.
 func (s *Service) Detach(ctx context.Context, scope access.Scope, deviceID int64, id string) (task.Task, error) {
-	return s.change(ctx, scope, id, KindDetach, func(tx Tx, _ Volume, p Plan) (args, error) {
+	var t task.Task
+	err := s.Store.Tx(ctx, func(tx Tx) error {
+		d, err := changeable(ctx, tx, scope, id)
+		if err != nil {
+			return err
+		}
 		if _, err := device(ctx, tx, scope, deviceID); err != nil {
-			return args{}, err
+			return err
 		}
-		if p.DeviceID != deviceID {
-			return args{}, ErrNotAttached
+		if d.plan.DeviceID != deviceID {
+			return ErrNotAttached
 		}
-		return args{DeviceID: deviceID}, nil
+		t, err = enqueue(ctx, tx, d.v, KindDetach, d.plan, d.pending, args{DeviceID: deviceID})
+		return err
 	})
+	return t, err
 }
 
 // Attach accepts connecting a detached volume to a device of its facility and
@@ -184,27 +123,18 @@ func (s *Service) Attach(ctx context.Context, scope access.Scope, deviceID int64
 	return t, err
 }
 
-// change accepts a task on a volume that is where it is.
-func (s *Service) change(ctx context.Context, scope access.Scope, id string, k task.Kind, check func(Tx, Volume, Plan) (args, error)) (task.Task, error) {
-	var t task.Task
-	err := s.Store.Tx(ctx, func(tx Tx) error {
-		v, pending, p, err := visible(ctx, tx, scope, id)
-		switch {
-		case err != nil:
-			return err
-		case v.Type == Root:
-			return ErrRoot
-		case p.Gone:
-			return ErrDeleting
-		}
-		a, err := check(tx, v, p)
-		if err != nil {
-			return err
-		}
-		t, err = enqueue(ctx, tx, v, k, p, pending, a)
-		return err
-	})
-	return t, err
+// changeable reads a volume whose size or place may change. ErrNotFound,
+// ErrRoot, ErrDeleting.
+func changeable(ctx context.Context, tx Tx, scope access.Scope, id string) (decision, error) {
+	v, pending, p, err := visible(ctx, tx, scope, id)
+	switch {
+	case err != nil:
+	case v.Type == Root:
+		err = ErrRoot
+	case p.Gone:
+		err = ErrDeleting
+	}
+	return decision{v: v, plan: p, pending: pending}, err
 }
 
 // visible reads a volume of the scope with its unfinished tasks. A volume that

@@ -85,10 +85,7 @@ func (s *Service) runCreate(ctx context.Context, j job) error {
 		if err := tx.Attach(ctx, v, j.d.ID); err != nil {
 			return err
 		}
-		price := billing.Price{FacilityCode: v.FacilityCode, SizeGiB: v.SizeGiB(), Monthly: v.Monthly, ProductID: v.ProductID}
-		svc, first := billing.Open(billing.Opening{
-			ClientID: v.ClientID, VolumeID: v.ID, DeviceID: &j.d.ID, Price: price, At: now, TaskID: j.Task.ID,
-		})
+		svc, first := v.open(j.d.ID, now, j.Task.ID)
 		svc, err := tx.PutService(ctx, svc)
 		if err != nil {
 			return err
@@ -142,7 +139,7 @@ func (s *Service) runDelete(ctx context.Context, j job) error {
 		return err
 	}
 	if j.v.DeviceID != 0 {
-		if err := j.driver.EnsureDetached(ctx, j.d.Ref, j.v.ID, backend.DetachOptions{}); err != nil {
+		if err := j.driver.EnsureDetached(ctx, j.d.Ref, j.v.ID, backend.DetachOptions{ToDelete: true}); err != nil {
 			return err
 		}
 	}

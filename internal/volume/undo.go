@@ -85,7 +85,7 @@ func (s *Service) failDelete(ctx context.Context, j job, f task.Failure) error {
 		if errors.Is(err, backend.ErrVolumeNotFound) {
 			return s.gone(ctx, j)
 		}
-		if err == nil {
+		if err == nil || errors.Is(err, backend.ErrNoPool) { // that one is there, and nobody can tell its size
 			var lost bool
 			if lost, err = reconnect(undo, j); lost {
 				return s.letGo(ctx, j, f)

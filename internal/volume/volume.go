@@ -85,6 +85,7 @@ var (
 	ErrDeleting       = fault.New(fault.Conflict, "volume_deleting", "The volume is being deleted")
 	ErrAttached       = fault.New(fault.Conflict, "volume_attached", "The volume is attached already")
 	ErrNotAttached    = fault.New(fault.Conflict, "volume_not_attached", "The volume is not attached to this device")
+	ErrPriceChanged   = fault.New(fault.Conflict, "price_changed", "A month of the volume would cost more than the request allows")
 	ErrDeviceFull     = fault.New(fault.Conflict, "device_full", "The device has as many volumes as it takes")
 	ErrNeedFilter     = fault.New(fault.Invalid, "filter_required", "deviceId or facilityCode is required")
 )
@@ -112,6 +113,17 @@ type args struct {
 
 func (a args) price(facilityCode string) billing.Price {
 	return billing.Price{FacilityCode: facilityCode, SizeGiB: a.SizeGiB, Monthly: a.Monthly, ProductID: a.ProductID}
+}
+
+// price is what v was sold as.
+func (v Volume) price() billing.Price {
+	return billing.Price{FacilityCode: v.FacilityCode, SizeGiB: v.SizeGiB(), Monthly: v.Monthly, ProductID: v.ProductID}
+}
+
+// open opens the service of a volume that comes to exist on a device, by a
+// task, and charges its first month.
+func (v Volume) open(deviceID int64, at time.Time, taskID string) (billing.Service, billing.Charge) {
+	return billing.Open(billing.Opening{ClientID: v.ClientID, VolumeID: v.ID, DeviceID: &deviceID, Price: v.price(), At: at, TaskID: taskID})
 }
 
 func argsOf(t task.Task) (a args, err error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -242,7 +243,7 @@ func (c *check) ledger(s service) {
 		price int64
 	}
 	var steps []step
-	c.w.rows(`SELECT c.at, json_extract(t.args, '$.monthlyCents') FROM charge c JOIN task t ON t.id = c.task_id
+	c.w.rows(`SELECT c.at, coalesce(json_extract(t.args, '$.monthlyCents'), 0) FROM charge c JOIN task t ON t.id = c.task_id
 		WHERE c.service_id = ? AND c.kind = 'resize' ORDER BY c.id`, []any{s.id}, func(scan func(...any)) {
 		var at, to int64
 		scan(&at, &to)
@@ -285,6 +286,10 @@ func (c *check) ledger(s service) {
 
 // isos compares ISOs, what they share, and drives with the backends.
 func (c *check) isos() {
+	left, err := filepath.Glob(filepath.Join(c.w.Uploads, "*"))
+	if err != nil || len(left) > 0 {
+		c.fail("uploads left behind: %q, %v", left, err)
+	}
 	c.none("ISO under way", `SELECT id || ' ' || state FROM iso WHERE state NOT IN ('ready', 'failed')`)
 	c.none("failed ISO without reason", `SELECT id FROM iso WHERE state = 'failed' AND (reason = '' OR error = '')`)
 	c.none("ready ISO without content", `SELECT i.id FROM iso i WHERE i.state = 'ready' AND NOT EXISTS

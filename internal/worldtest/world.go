@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ import (
 	"github.com/drivebay/drivebay/internal/reconcile"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/volume"
 	"github.com/drivebay/drivebay/internal/vps"
 )
@@ -66,12 +68,17 @@ const Lab = "LAB1"
 var Start = time.Date(2024, 1, 31, 12, 0, 0, 0, time.UTC)
 
 // Patience bounds every wait of a world.
-const Patience = 30 * time.Second
+const Patience = testneed.Patience
+
+// MaxUpload is the longest image that may be uploaded, to TPA1 only.
+const MaxUpload = 1 << 30
 
 // Options change a world from the start. Zero values are good ones.
 type Options struct {
 	// ImportDeadline is that of imports; 0: their own.
 	ImportDeadline time.Duration
+	// UploadIdle is how long an upload may get no byte; 0: its own.
+	UploadIdle time.Duration
 	// Bare leaves out the devices.
 	Bare bool
 	// Hosts adds the facility Lab, whose guests are made elsewhere: by AddGuest of
@@ -87,10 +94,12 @@ type World struct {
 	opt  Options
 	path string // of the database
 	raw  *sql.DB
+	dump string // the statement of Dump
 
 	advances atomic.Int64
 
 	Staging string
+	Uploads string // the folder of uploads
 
 	DB      *store.DB
 	Clock   *Clock
@@ -179,7 +188,7 @@ func open(t TB, opt Options, db []byte) *World {
 		}
 	})
 	w := &World{
-		t: t, opt: opt, path: filepath.Join(dir, "test.db"), Staging: filepath.Join(dir, "imports"),
+		t: t, opt: opt, path: filepath.Join(dir, "test.db"), Staging: filepath.Join(dir, "imports"), Uploads: filepath.Join(dir, "uploads"),
 		Clock: &Clock{now: Start}, Source: NewSource(), Drivers: Drivers{}, changed: make(chan struct{}), graves: &graves{},
 	}
 	if db != nil {
@@ -244,6 +253,10 @@ func (w *World) wire() {
 	w.ISOs = &iso.Service{
 		Store: mortalISOs{w.DB.ISOs(), w.graves, func() { w.advances.Add(1) }}, Drivers: w.Drivers, Fetcher: w.Source, Staging: w.Staging, Now: w.Clock.Now, NewID: NewID,
 		ImportDeadline: w.opt.ImportDeadline, Undo: undo,
+		Uploads: &iso.Uploads{
+			Folder: w.Uploads, ID: "here", MaxBytes: MaxUpload, Server: node + "/boot", Idle: w.opt.UploadIdle,
+			Takes: func(code string) bool { return code != "LAX3" },
+		},
 		CancelRun: func(id string) {
 			if e := w.running(); e != nil {
 				e.CancelRun(id)
@@ -369,6 +382,20 @@ func (w *World) Count(query string, args ...any) (n int) {
 	w.t.Helper()
 	w.rows(query, args, func(scan func(...any)) { scan(&n) })
 	return n
+}
+
+// Dump is every row of the database as text.
+func (w *World) Dump() []string {
+	w.t.Helper()
+	if w.dump == "" { // one statement for all tables, which stay the same
+		var all []string
+		for _, table := range w.column(`SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name`) {
+			row := w.column(`SELECT group_concat('quote(' || name || ')', ' || '','' || ') FROM pragma_table_info(?)`, table)[0]
+			all = append(all, fmt.Sprintf(`SELECT '%s: ' || %s FROM %s`, table, row, table))
+		}
+		w.dump = strings.Join(all, " UNION ALL ")
+	}
+	return w.column(w.dump)
 }
 
 // Drivers are the fakes, by facility.

@@ -23,6 +23,8 @@ type Options struct {
 	DetachTimeout time.Duration
 	// Elsewhere: guests are made elsewhere, by AddGuest.
 	Elsewhere bool
+	// Cold: the fake says of itself that guests do not see changes while they run.
+	Cold bool
 	// Adopted are the volumes whose disk has another name than the volume's id:
 	// the id by that name. nil: there are none.
 	Adopted func(ctx context.Context) (map[string]string, error)
@@ -31,8 +33,7 @@ type Options struct {
 // Driver is a backend.Driver in memory. All methods may be called concurrently.
 type Driver struct {
 	opts   Options
-	locks  backend.Locks
-	fences backend.Fences
+	gate   *backend.Gate // never closed: a closed fake can be opened again
 	heard  backend.Watchers
 	script script
 	log    callLog
@@ -74,6 +75,7 @@ func New(o Options) *Driver {
 	}
 	return &Driver{
 		opts:    o,
+		gate:    backend.NewGate(),
 		volumes: make(map[string]int64),
 		isos:    make(map[string]int64),
 		foreign: make(map[string]bool),
@@ -85,7 +87,7 @@ func New(o Options) *Driver {
 
 // Info implements backend.Driver.
 func (d *Driver) Info() backend.Info {
-	return backend.Info{Name: "fake", MakesVMs: !d.opts.Elsewhere, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true}
+	return backend.Info{Name: "fake", MakesVMs: !d.opts.Elsewhere, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true, Live: !d.opts.Cold}
 }
 
 // EnsureVM implements backend.Driver. A new guest runs.
@@ -110,7 +112,7 @@ func (d *Driver) EnsureVM(ctx context.Context, spec backend.VM) error {
 // EnsureVolume implements backend.Driver.
 func (d *Driver) EnsureVolume(ctx context.Context, spec backend.VolumeSpec) error {
 	return d.do(ctx, Call{Method: "EnsureVolume", VolumeID: spec.ID, Bytes: spec.Bytes, Guest: spec.Ref}, func(context.Context) error {
-		if spec.Bytes < 1 {
+		if spec.Bytes < 1 || spec.Ref != "" && !backend.ValidID(spec.Ref) {
 			return backend.ErrInvalid
 		}
 		d.mu.Lock()

@@ -32,37 +32,25 @@ func (c Call) names(id string) bool {
 	return c.Ref == id || c.VolumeID == id || c.ISOKey == id
 }
 
-func (c Call) locks() []string {
-	var names []string
-	if c.Ref != "" {
-		names = append(names, "vm/"+c.Ref)
-	}
-	if c.VolumeID != "" {
-		names = append(names, "volume/"+c.VolumeID)
-	}
-	if c.ISOKey != "" {
-		names = append(names, "iso/"+c.ISOKey)
-	}
-	return names
-}
-
-// valid checks the names the method needs.
-func (c Call) valid() bool {
+// objects are those the call holds.
+func (c Call) objects() []backend.Object {
+	guest, volume, image := backend.GuestObject(c.Ref), backend.VolumeObject(c.VolumeID), backend.ImageObject(c.ISOKey)
 	switch c.Method {
 	case "EnsureVM", "Power", "SetBoot", "Inspect":
-		return backend.ValidID(c.Ref)
-	case "EnsureVolume":
-		return backend.ValidID(c.VolumeID) && (c.Guest == "" || backend.ValidID(c.Guest))
-	case "GrowVolume", "DeleteVolume", "InspectVolume":
-		return backend.ValidID(c.VolumeID)
+		return []backend.Object{guest}
+	case "EnsureVolume", "GrowVolume", "DeleteVolume", "InspectVolume":
+		return []backend.Object{volume}
 	case "EnsureAttached", "EnsureDetached":
-		return backend.ValidID(c.Ref) && backend.ValidID(c.VolumeID)
+		return []backend.Object{guest, volume}
 	case "SetMedia":
-		return backend.ValidID(c.Ref) && (c.ISOKey == "" || backend.ValidKey(c.ISOKey))
+		if c.ISOKey == "" {
+			return []backend.Object{guest}
+		}
+		return []backend.Object{guest, image}
 	case "ImportISO", "DeleteISO":
-		return backend.ValidKey(c.ISOKey)
+		return []backend.Object{image}
 	}
-	return true
+	return nil
 }
 
 // script is what the test wants to happen, in the order it was written.
@@ -212,21 +200,15 @@ func pause(span time.Duration) func(context.Context, Call) error {
 	}
 }
 
-// do logs the call, takes its locks, and runs the script around the effect.
+// do logs the call, lets it through the gate, and runs the script around the effect.
 func (d *Driver) do(ctx context.Context, c Call, effect func(context.Context) error) (err error) {
 	n := d.log.begin(c)
 	defer func() { d.log.end(n, err) }()
-	if !c.valid() {
-		return backend.ErrInvalid
-	}
-	unlock, err := d.locks.Lock(ctx, c.locks()...)
+	leave, err := d.gate.Enter(ctx, c.objects()...)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	if err := d.fences.Pass(ctx, backend.FencedObject(c.locks())); err != nil {
-		return err
-	}
+	defer leave()
 	if err := d.script.play(ctx, c, false); err != nil {
 		return err
 	}

@@ -21,17 +21,12 @@ type adopted struct {
 	sources map[string]string // by id
 }
 
-var (
-	errNoPool = &backend.Error{
-		Reason: backend.ErrUnsupported.Reason, Permanent: true,
-		Text: "the volume's disk is in no storage pool of its host's; the operator has to make one of the folder it is in",
-	}
-	// Not permanent: hosts that share a file see its changes at different times.
-	errNotTheSame = &backend.Error{
-		Reason: backend.ErrConflict.Reason,
-		Text:   "several hosts have a disk of the volume's name, and not the same one",
-	}
-)
+// errNotTheSame is not permanent: hosts that share a file see its changes at
+// different times.
+var errNotTheSame = &backend.Error{
+	Reason: backend.ErrConflict.Reason,
+	Text:   "several hosts have a disk of the volume's name, and not the same one",
+}
 
 // adopted asks for the facility's adopted volumes. ErrUnavailable: that failed,
 // and then nothing is known of any volume.
@@ -151,7 +146,7 @@ func (c *conn) allPools(ctx context.Context) ([]*pool, error) {
 
 // volumeFile finds a volume's file or image on the host, nil without; fresh has
 // libvirt read the storage again first where it does not know it. An adopted
-// one may be in any of the host's pools. errNoPool: it can be in none.
+// one may be in any of the host's pools. backend.ErrNoPool: it can be in none.
 func (p *pool) volumeFile(ctx context.Context, id string, fresh bool) (*file, error) {
 	source, is := p.adopted.source(id)
 	switch {
@@ -172,17 +167,34 @@ func (p *pool) volumeFile(ctx context.Context, id string, fresh bool) (*file, er
 			return o.with(p.adopted).find(ctx, name)
 		}
 	}
-	return nil, errNoPool
+	return nil, backend.ErrNoPool
+}
+
+// deletable is backend.ErrNoPool for an adopted volume that is in no pool, which
+// only the guest that has it can reach.
+func (d *Driver) deletable(ctx context.Context, id string) error {
+	known, err := d.adopted(ctx)
+	if err != nil {
+		return err
+	}
+	if _, is := known.source(id); !is {
+		return nil
+	}
+	all, away, err := d.volumeFiles(ctx, id, true)
+	if err == nil && len(all) == 0 && errors.Is(away, backend.ErrNoPool) {
+		return away
+	}
+	return err
 }
 
 // noPoolUnlessAll joins the hosts' errors: that one has no pool for a disk only
 // counts where none has.
 func noPoolUnlessAll(errs []error) error {
-	others := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return errors.Is(err, errNoPool) })
+	others := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return errors.Is(err, backend.ErrNoPool) })
 	if len(others) > 0 {
 		return errors.Join(others...)
 	}
-	return errNoPool
+	return backend.ErrNoPool
 }
 
 // isPath reports whether an adopted volume goes by a path, which is another file
@@ -195,7 +207,7 @@ func (a *adopted) isPath(id string) bool {
 // sameFile is nil if the hosts' files are one, which they share, and no host is
 // away that may have another. errNotTheSame: they are not.
 func sameFile(ctx context.Context, all []*file, away error) error {
-	if away != nil && !errors.Is(away, errNoPool) {
+	if away != nil && !errors.Is(away, backend.ErrNoPool) {
 		return away
 	}
 	var first string

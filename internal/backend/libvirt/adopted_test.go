@@ -332,12 +332,18 @@ func TestAdoptedWithoutPool(t *testing.T) {
 	if !slices.Contains(all.Volumes, want) {
 		t.Errorf("it is not in %+v", all.Volumes)
 	}
+	if err := w.d.EnsureDetached(ctx, ref, "a-bare", backend.DetachOptions{ToDelete: true}); !errors.Is(err, backend.ErrNoPool) {
+		t.Errorf("detach ahead of a delete that cannot be: %v", err)
+	}
+	if got, err := w.d.InspectVolume(ctx, "a-bare"); err != nil || got != want {
+		t.Errorf("then it is %+v, %v", got, err)
+	}
 	ok(t, w.d.EnsureDetached(ctx, ref, "a-bare", backend.DetachOptions{}))
 	for name, err := range map[string]error{
 		"grow": w.d.GrowVolume(ctx, "a-bare", 3*testBytes), "delete": w.d.DeleteVolume(ctx, "a-bare"), "attach": w.d.EnsureAttached(ctx, ref, "a-bare"),
 	} {
 		var text *backend.Error
-		if !errors.Is(err, backend.ErrUnsupported) || !errors.As(err, &text) || !strings.Contains(text.Text, "storage pool") {
+		if !errors.Is(err, backend.ErrNoPool) || !errors.As(err, &text) || !strings.Contains(text.Text, "storage pool") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -140,10 +140,7 @@ func placeXML(boot element, order int) string {
 // SetBoot implements backend.Driver. A guest keeps the order it was started
 // with, also over a reset.
 func (d *Driver) SetBoot(ctx context.Context, ref string, cdFirst bool) (pending bool, err error) {
-	if !backend.ValidID(ref) {
-		return false, backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, vmLock(ref))
+	leave, err := d.gate.Enter(ctx, backend.GuestObject(ref))
 	if err != nil {
 		return false, err
 	}

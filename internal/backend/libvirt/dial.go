@@ -67,30 +67,6 @@ func checkURI(text string) (*url.URL, error) {
 	return u, err
 }
 
-// wire is the network connection under one of libvirt's. lost closes when it is
-// gone, whoever noticed: the library's own sign of that is written and read
-// without a lock while it connects.
-type wire struct {
-	net.Conn
-	once sync.Once
-	lost chan struct{}
-}
-
-func (w *wire) gone() { w.once.Do(func() { close(w.lost) }) }
-
-func (w *wire) Read(p []byte) (int, error) {
-	n, err := w.Conn.Read(p)
-	if err != nil {
-		w.gone()
-	}
-	return n, err
-}
-
-func (w *wire) Close() error {
-	w.gone()
-	return w.Conn.Close()
-}
-
 // keeping hands out the one connection it was made with.
 type keeping struct{ w *wire }
 
@@ -120,7 +96,7 @@ func open(u *url.URL, limit time.Duration) (*lv.Libvirt, *wire, error) {
 			return
 		}
 		mu.Lock()
-		w = &wire{Conn: raw, lost: make(chan struct{})}
+		w = newWire(raw)
 		if late {
 			_ = w.Close()
 		}

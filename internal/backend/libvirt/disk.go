@@ -35,10 +35,7 @@ func anew(call func() error) error {
 
 // EnsureAttached implements backend.Driver.
 func (d *Driver) EnsureAttached(ctx context.Context, ref, volumeID string) error {
-	if !backend.ValidID(ref) || !backend.ValidID(volumeID) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, vmLock(ref), volumeLock(volumeID))
+	leave, err := d.gate.Enter(ctx, backend.GuestObject(ref), backend.VolumeObject(volumeID))
 	if err != nil {
 		return err
 	}
@@ -56,7 +53,7 @@ func (d *Driver) attach(ctx context.Context, ref, id string) error {
 		return err
 	}
 	f, unseen := d.volumeOn(ctx, c, id)
-	if unseen != nil && !errors.Is(unseen, errNoPool) {
+	if unseen != nil && !errors.Is(unseen, backend.ErrNoPool) {
 		return unseen
 	}
 	p, err := c.volumePool(ctx)
@@ -142,10 +139,7 @@ func whileRunning(err error) error {
 
 // EnsureDetached implements backend.Driver.
 func (d *Driver) EnsureDetached(ctx context.Context, ref, volumeID string, opts backend.DetachOptions) error {
-	if !backend.ValidID(ref) || !backend.ValidID(volumeID) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, vmLock(ref), volumeLock(volumeID))
+	leave, err := d.gate.Enter(ctx, backend.GuestObject(ref), backend.VolumeObject(volumeID))
 	if err != nil {
 		return err
 	}
@@ -155,6 +149,11 @@ func (d *Driver) EnsureDetached(ctx context.Context, ref, volumeID string, opts 
 		timeout = d.opts.DetachTimeout
 	}
 	end := time.Now().Add(timeout)
+	if opts.ToDelete {
+		if err := d.deletable(ctx, volumeID); err != nil {
+			return failure("detach volume "+volumeID, err)
+		}
+	}
 	err = anew(func() error { return d.detach(ctx, ref, volumeID, end) })
 	if errors.Is(err, backend.ErrVMNotFound) || isCode(err, lv.ErrNoDomain) {
 		return nil
@@ -257,7 +256,7 @@ func (g *guest) awaitRelease(ctx context.Context, p *pool, id string, outcome <-
 			return ctx.Err()
 		case <-g.c.w.lost:
 			return backend.ErrUnavailable
-		case <-g.c.host.d.closing:
+		case <-g.c.host.d.gate.Closing():
 			return backend.ErrUnavailable.Because(fs.ErrClosed)
 		}
 	}

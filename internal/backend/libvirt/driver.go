@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -46,19 +45,16 @@ type Driver struct {
 	opts   Options
 	log    *slog.Logger
 	hosts  []*host
-	locks  backend.Locks
-	fences backend.Fences
+	gate   *backend.Gate
+	marks  backend.Locks // held to mark a start, by ref
 	events events
 	onCall func(doing string) // tests: called ahead of each call to a host
 
-	calls      sync.WaitGroup // the calls under way
 	background sync.WaitGroup // what serves the connections
-	closing    chan struct{}  // closed by Close
 	closeOnce  sync.Once
 
-	mu     sync.Mutex
-	closed bool
-	home   map[string]*host // where a guest was found last, by ref
+	mu   sync.Mutex
+	home map[string]*host // where a guest was found last, by ref
 }
 
 var _ backend.Driver = (*Driver)(nil)
@@ -69,7 +65,7 @@ func Open(o Options) (*Driver, error) {
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("libvirt: %w", err)
 	}
-	d := &Driver{opts: o, log: o.Log, closing: make(chan struct{}), home: make(map[string]*host)}
+	d := &Driver{opts: o, log: o.Log, gate: backend.NewGate(), home: make(map[string]*host)}
 	names := map[string]bool{}
 	for _, h := range o.Hosts {
 		u, err := checkURI(h.URI)
@@ -120,55 +116,20 @@ func (o *Options) complete() error {
 
 // Info implements backend.Driver.
 func (d *Driver) Info() backend.Info {
-	return backend.Info{Name: "libvirt", MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true}
+	return backend.Info{Name: "libvirt", MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true, Live: true}
 }
 
 // Close waits for the calls under way, ends those that wait for a guest, and
 // leaves the hosts. Guests go on.
 func (d *Driver) Close() error {
 	d.closeOnce.Do(func() {
-		d.mu.Lock()
-		d.closed = true
-		d.mu.Unlock()
-		close(d.closing)
-		d.calls.Wait()
+		d.gate.Close()
 		for _, h := range d.hosts {
 			h.close()
 		}
 		d.background.Wait()
 	})
 	return nil
-}
-
-// Locks are taken in this order: guest, volume, image.
-func vmLock(ref string) string       { return "vm/" + ref }
-func volumeLock(id string) string    { return "volume/" + id }
-func imageLock(isoKey string) string { return "iso/" + isoKey }
-
-// enter begins a call that needs the named locks, and returns how to end it.
-func (d *Driver) enter(ctx context.Context, names ...string) (leave func(), err error) {
-	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
-		return nil, backend.ErrUnavailable.Because(fs.ErrClosed)
-	}
-	d.calls.Add(1)
-	d.mu.Unlock()
-	unlock, err := d.locks.Lock(ctx, names...)
-	if err == nil {
-		err = ctx.Err() // also where no lock is needed
-	}
-	if err == nil {
-		err = d.fences.Pass(ctx, backend.FencedObject(names))
-	}
-	if err != nil {
-		if unlock != nil {
-			unlock()
-		}
-		d.calls.Done()
-		return nil, err
-	}
-	return func() { unlock(); d.calls.Done() }, nil
 }
 
 // refOf is the ref of a domain: its UUID as text.
@@ -270,10 +231,7 @@ func (c *conn) lookup(ctx context.Context, id uuid.UUID) (*found, error) {
 
 // EnsureVM implements backend.Driver. Guests are made by others; it only looks.
 func (d *Driver) EnsureVM(ctx context.Context, spec backend.VM) error {
-	if !backend.ValidID(spec.Ref) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, vmLock(spec.Ref))
+	leave, err := d.gate.Enter(ctx, backend.GuestObject(spec.Ref))
 	if err != nil {
 		return err
 	}

@@ -42,15 +42,22 @@ func until(t testing.TB, what string, call func() error) {
 	t.Fatalf("%s: %v", what, err)
 }
 
+// onHost reads the guest as it is on its host.
+func onHost(t testing.TB, d *Driver, ref string) (*conn, *guest) {
+	t.Helper()
+	c, dom, err := d.find(t.Context(), ref)
+	ok(t, err)
+	g, err := c.read(t.Context(), dom)
+	ok(t, err)
+	return c, g
+}
+
 // agree wants the guest's two definitions and its QEMU to have the volume, or
 // all three not to.
 func agree(t testing.TB, d *Driver, ref, id string, want bool) {
 	t.Helper()
 	ctx := t.Context()
-	c, dom, err := d.find(ctx, ref)
-	ok(t, err)
-	g, err := c.read(ctx, dom)
-	ok(t, err)
+	c, g := onHost(t, d, ref)
 	p, err := c.volumePool(ctx)
 	ok(t, err)
 	nodes, err := g.nodesOf(ctx, p, id)
@@ -140,10 +147,7 @@ func TestKilledDaemon(t *testing.T) {
 func inDrive(t testing.TB, d *Driver, ref, key string) {
 	t.Helper()
 	ctx := t.Context()
-	c, dom, err := d.find(ctx, ref)
-	ok(t, err)
-	g, err := c.read(ctx, dom)
-	ok(t, err)
+	c, g := onHost(t, d, ref)
 	p, err := c.isoPool(ctx)
 	ok(t, err)
 	for _, m := range g.both() {
@@ -157,10 +161,7 @@ func inDrive(t testing.TB, d *Driver, ref, key string) {
 func mediumNodes(t testing.TB, d *Driver, ref, key string, want bool) {
 	t.Helper()
 	ctx := t.Context()
-	c, dom, err := d.find(ctx, ref)
-	ok(t, err)
-	g, err := c.read(ctx, dom)
-	ok(t, err)
+	c, g := onHost(t, d, ref)
 	p, err := c.isoPool(ctx)
 	ok(t, err)
 	nodes, err := g.nodesAt(ctx, func(file string) bool { return file == p.sourceOf(imageFile(key)) })
@@ -175,13 +176,10 @@ func mediumNodes(t testing.TB, d *Driver, ref, key string, want bool) {
 func orphan(t testing.TB, d *Driver, ref, id string) {
 	t.Helper()
 	ctx := t.Context()
-	c, dom, err := d.find(ctx, ref)
-	ok(t, err)
-	g, err := c.read(ctx, dom)
-	ok(t, err)
+	c, g := onHost(t, d, ref)
 	p, err := c.volumePool(ctx)
 	ok(t, err)
-	ok(t, c.setBusy(ctx, dom, id))
+	ok(t, c.setBusy(ctx, g.dom, id))
 	path := p.sourceOf(p.fileOf(id))
 	for _, step := range []struct {
 		command string
@@ -238,10 +236,7 @@ func TestInterruptedAttach(t *testing.T) {
 		other := r.open(t, Options{})
 		_, err := other.Inspect(ctx, ref)
 		ok(t, err)
-		c, dom, err := other.find(ctx, ref)
-		ok(t, err)
-		g, err := c.read(ctx, dom)
-		ok(t, err)
+		c, g := onHost(t, other, ref)
 		p, err := c.volumePool(ctx)
 		ok(t, err)
 		if nodes, err := g.nodesOf(ctx, p, "e"); err != nil || len(nodes) > 0 {

@@ -114,7 +114,7 @@ func (g *guest) starts(ctx context.Context) (string, error) {
 	if g.live == nil || g.live.start != "" {
 		return g.start(), nil
 	}
-	unlock, err := g.c.host.d.locks.Lock(ctx, "start/"+g.ref)
+	unlock, err := g.c.host.d.marks.Lock(ctx, g.ref)
 	if err != nil {
 		return "", err
 	}
@@ -147,7 +147,7 @@ func gone42(err error) error {
 
 // Inspect implements backend.Driver. It waits for no call on the guest.
 func (d *Driver) Inspect(ctx context.Context, ref string) (backend.VMView, error) {
-	leave, err := d.enter(ctx)
+	leave, err := d.gate.Enter(ctx)
 	if err != nil {
 		return backend.VMView{}, err
 	}
@@ -175,10 +175,7 @@ func (d *Driver) inspect(ctx context.Context, ref string) (backend.VMView, error
 // InspectVolume implements backend.Driver. It waits for a call on the volume
 // that is under way, and shuts out later ones of older runs.
 func (d *Driver) InspectVolume(ctx context.Context, volumeID string) (backend.VolumeView, error) {
-	if !backend.ValidID(volumeID) {
-		return backend.VolumeView{}, backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, volumeLock(volumeID))
+	leave, err := d.gate.Enter(ctx, backend.VolumeObject(volumeID))
 	if err != nil {
 		return backend.VolumeView{}, err
 	}
@@ -190,7 +187,7 @@ func (d *Driver) InspectVolume(ctx context.Context, volumeID string) (backend.Vo
 func (d *Driver) inspectVolume(ctx context.Context, id string) (backend.VolumeView, error) {
 	all, away, err := d.volumeFiles(ctx, id, true)
 	all = whole(all)
-	unseen := len(all) == 0 && errors.Is(away, errNoPool) // only a guest can tell
+	unseen := len(all) == 0 && errors.Is(away, backend.ErrNoPool) // only a guest can tell
 	switch {
 	case err != nil:
 		return backend.VolumeView{}, err
@@ -225,7 +222,7 @@ func (d *Driver) inspectVolume(ctx context.Context, id string) (backend.VolumeVi
 // or not. A host that does not answer: ErrUnavailable, since what it holds would
 // look as if it were gone.
 func (d *Driver) InspectAll(ctx context.Context) (backend.View, error) {
-	leave, err := d.enter(ctx)
+	leave, err := d.gate.Enter(ctx)
 	if err != nil {
 		return backend.View{}, err
 	}

@@ -19,7 +19,7 @@ var _ backend.Inventory = (*Driver)(nil)
 // Guests implements backend.Inventory, by host and name. A guest that several
 // hosts have counts once: where it runs, else on the first.
 func (d *Driver) Guests(ctx context.Context) ([]backend.Guest, error) {
-	leave, err := d.enter(ctx)
+	leave, err := d.gate.Enter(ctx)
 	if err != nil {
 		return nil, err
 	}

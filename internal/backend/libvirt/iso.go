@@ -87,10 +87,10 @@ func (d *Driver) imageFiles(ctx context.Context, key string) (all []*file, away 
 // ImportISO implements backend.Driver. The image goes to the first host that
 // answers; the others get it when a guest of theirs needs it.
 func (d *Driver) ImportISO(ctx context.Context, spec backend.ISOSpec, path string) error {
-	if !backend.ValidKey(spec.Key) || spec.Bytes < 1 {
+	if spec.Bytes < 1 {
 		return backend.ErrInvalid
 	}
-	leave, err := d.enter(ctx, imageLock(spec.Key))
+	leave, err := d.gate.Enter(ctx, backend.ImageObject(spec.Key))
 	if err != nil {
 		return err
 	}
@@ -201,14 +201,11 @@ func (d *Driver) imageFor(ctx context.Context, c *conn, key string) (*file, erro
 
 // SetMedia implements backend.Driver.
 func (d *Driver) SetMedia(ctx context.Context, ref, isoKey string, force bool) error {
-	if !backend.ValidID(ref) || isoKey != "" && !backend.ValidKey(isoKey) {
-		return backend.ErrInvalid
-	}
-	names := []string{vmLock(ref)}
+	objects := []backend.Object{backend.GuestObject(ref)}
 	if isoKey != "" {
-		names = append(names, imageLock(isoKey)) // so that nobody deletes it meanwhile
+		objects = append(objects, backend.ImageObject(isoKey)) // so that nobody deletes it meanwhile
 	}
-	leave, err := d.enter(ctx, names...)
+	leave, err := d.gate.Enter(ctx, objects...)
 	if err != nil {
 		return err
 	}
@@ -315,10 +312,7 @@ func mediaXML(raw, source string) (string, error) {
 // DeleteISO implements backend.Driver. While a host does not answer, nothing is
 // deleted: a guest there might use it.
 func (d *Driver) DeleteISO(ctx context.Context, isoKey string) error {
-	if !backend.ValidKey(isoKey) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, imageLock(isoKey))
+	leave, err := d.gate.Enter(ctx, backend.ImageObject(isoKey))
 	if err != nil {
 		return err
 	}

@@ -232,10 +232,16 @@ func gone(err error) bool {
 	return isCode(err, lv.ErrNoStorageVol) || isCode(err, lv.ErrSystemError) && says(err, "no such file")
 }
 
+// size is a file's length. What a directory pool calls the capacity is what the
+// content says, which guests write.
 func (f *file) size(ctx context.Context) (int64, error) {
 	return ask(ctx, f.p.c, "look at "+f.ref.Name, func() (int64, error) {
-		_, capacity, _, err := f.p.c.l.StorageVolGetInfo(f.ref)
-		return int64(capacity), err
+		if f.p.rbd != nil {
+			_, capacity, _, err := f.p.c.l.StorageVolGetInfo(f.ref)
+			return int64(capacity), err
+		}
+		_, _, length, err := f.p.c.l.StorageVolGetInfoFlags(f.ref, uint32(lv.StorageVolGetPhysical))
+		return int64(length), err
 	})
 }
 
@@ -287,10 +293,46 @@ func (p *pool) create(ctx context.Context, name string, bytes int64) error {
 	})
 }
 
-// resize makes it bytes long. The caller has seen that it is not longer.
+// resize makes it bytes long. The caller has seen that it is shorter.
 func (f *file) resize(ctx context.Context, bytes int64) error {
 	c := f.p.c
+	raw, err := f.isRaw(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !raw:
+		return f.extend(ctx, bytes)
+	}
 	return c.do(ctx, "resize "+f.ref.Name, func() error { return c.l.StorageVolResize(f.ref, uint64(bytes), 0) })
+}
+
+// isRaw reports whether libvirt takes the content for raw. It looks at the
+// content, so a guest that writes the head of another format makes it think so.
+func (f *file) isRaw(ctx context.Context) (bool, error) {
+	if f.p.rbd != nil {
+		return true, nil
+	}
+	text, err := ask(ctx, f.p.c, "look at "+f.ref.Name, func() (string, error) { return f.p.c.l.StorageVolGetXMLDesc(f.ref, 0) })
+	if err != nil {
+		return false, err
+	}
+	var x struct {
+		Format struct {
+			Type string `xml:"type,attr"`
+		} `xml:"target>format"`
+	}
+	if err := xml.Unmarshal([]byte(text), &x); err != nil {
+		return false, fmt.Errorf("read the volume %s: %w", f.ref.Name, err)
+	}
+	return x.Format.Type == "raw", nil
+}
+
+// extend is resize for a file that libvirt would resize as the format it takes
+// it for: a zero byte is written where the end is to be.
+func (f *file) extend(ctx context.Context, bytes int64) error {
+	return f.p.c.stream(ctx, "extend "+f.ref.Name, func(l *lv.Libvirt, fl *flow) error {
+		return l.StorageVolUpload(f.ref, fl.from(strings.NewReader("\x00")), uint64(bytes-1), 1, 0)
+	})
 }
 
 // remove deletes it. Gone already: nil.

@@ -17,10 +17,7 @@ const askAgain = 10 * time.Second
 
 // Power implements backend.Driver.
 func (d *Driver) Power(ctx context.Context, ref string, action backend.PowerAction) error {
-	if !backend.ValidID(ref) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, vmLock(ref))
+	leave, err := d.gate.Enter(ctx, backend.GuestObject(ref))
 	if err != nil {
 		return err
 	}
@@ -94,7 +91,7 @@ func (c *conn) shutdown(ctx context.Context, dom lv.Domain) error {
 		case <-tick.C:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-c.host.d.closing:
+		case <-c.host.d.gate.Closing():
 			return backend.ErrUnavailable.Because(fs.ErrClosed)
 		}
 	}

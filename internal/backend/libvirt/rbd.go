@@ -61,5 +61,5 @@ func (p *pool) rbdBusy(ctx context.Context, f *file, cause error) error {
 	case there == nil:
 		return nil
 	}
-	return backend.ErrInUse.Because(cause)
+	return backend.ErrHeld.Because(cause)
 }

@@ -103,7 +103,7 @@ func TestRBD(t *testing.T) {
 	}
 }
 
-// onlyCephKnows wants a delete to be refused by what no definition tells: a guest
+// onlyCephKnows wants a delete to wait for what no definition tells: a guest
 // on a host that is none of the facility's, a snapshot.
 func (r *rig) onlyCephKnows(t *testing.T, c *libvirttest.Cluster, d *Driver, pool string) {
 	t.Helper()
@@ -114,12 +114,12 @@ func (r *rig) onlyCephKnows(t *testing.T, c *libvirttest.Cluster, d *Driver, poo
 	otherRig.hosts[0].Pool = other.NewRBDPool(t, c, pool)
 	od := otherRig.open(t, Options{})
 	ok(t, od.EnsureAttached(ctx, far.UUID, "v1"))
-	if err := d.DeleteVolume(ctx, "v1"); !errors.Is(err, backend.ErrInUse) {
+	if err := d.DeleteVolume(ctx, "v1"); !errors.Is(err, backend.ErrHeld) || backend.IsPermanent(err) {
 		t.Errorf("delete of what another watches: %v", err)
 	}
 	ok(t, od.EnsureDetached(ctx, far.UUID, "v1", backend.DetachOptions{}))
 	c.Rbd(t, "snap", "create", "--no-progress", pool+"/v1@s")
-	if err := d.DeleteVolume(ctx, "v1"); !errors.Is(err, backend.ErrInUse) {
+	if err := d.DeleteVolume(ctx, "v1"); !errors.Is(err, backend.ErrHeld) || backend.IsPermanent(err) {
 		t.Errorf("delete of what has a snapshot: %v", err)
 	}
 	c.Rbd(t, "snap", "rm", "--no-progress", pool+"/v1@s")

@@ -19,7 +19,7 @@ import (
 // stream runs a transfer on a connection of its own: on the shared one a slow
 // end of it would hold up every call. It has no deadline as a whole; it ends
 // when nothing moves for as long as a call may take.
-func (c *conn) stream(ctx context.Context, doing string, run func(l *lv.Libvirt, moved *atomic.Int64) error) error {
+func (c *conn) stream(ctx context.Context, doing string, run func(l *lv.Libvirt, f *flow) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -30,10 +30,10 @@ func (c *conn) stream(ctx context.Context, doing string, run func(l *lv.Libvirt,
 	}
 	defer w.Close()
 	var (
-		moved atomic.Int64
-		done  = make(chan error, 1)
+		f    = &flow{stop: func() { _ = w.Close() }}
+		done = make(chan error, 1)
 	)
-	go func() { done <- run(l, &moved) }()
+	go func() { done <- run(l, f) }()
 	tick := time.NewTicker(limit)
 	defer tick.Stop()
 	for last := int64(-1); ; {
@@ -43,10 +43,10 @@ func (c *conn) stream(ctx context.Context, doing string, run func(l *lv.Libvirt,
 			return c.streamOutcome(doing, err)
 		case <-ctx.Done():
 			why = ctx.Err()
-		case <-c.host.d.closing:
+		case <-c.host.d.gate.Closing():
 			why = backend.ErrUnavailable.Because(fs.ErrClosed)
 		case <-tick.C:
-			now := moved.Load()
+			now := f.moved.Load()
 			if now != last {
 				last = now
 				continue
@@ -86,10 +86,9 @@ func (p *pool) fill(ctx context.Context, spec backend.ISOSpec, content io.Reader
 	}
 	sum := sha256.New()
 	var read int64
-	err = p.c.stream(ctx, "upload image", func(l *lv.Libvirt, moved *atomic.Int64) error {
-		r := &metered{r: io.TeeReader(io.LimitReader(content, spec.Bytes), sum), moved: moved}
-		err := l.StorageVolUpload(f.ref, r, 0, uint64(spec.Bytes), 0)
-		read = moved.Load()
+	err = p.c.stream(ctx, "upload image", func(l *lv.Libvirt, fl *flow) error {
+		err := l.StorageVolUpload(f.ref, fl.from(io.TeeReader(io.LimitReader(content, spec.Bytes), sum)), 0, uint64(spec.Bytes), 0)
+		read = fl.moved.Load()
 		return err
 	})
 	if err != nil {
@@ -134,8 +133,8 @@ func (f *file) read(ctx context.Context, use func(io.Reader) error) error {
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := f.p.c.stream(ctx, "download image", func(l *lv.Libvirt, moved *atomic.Int64) error {
-			return l.StorageVolDownload(f.ref, &metered{w: w, moved: moved}, 0, uint64(f.bytes), 0)
+		err := f.p.c.stream(ctx, "download image", func(l *lv.Libvirt, fl *flow) error {
+			return l.StorageVolDownload(f.ref, fl.to(w), 0, uint64(f.bytes), 0)
 		})
 		_ = w.CloseWithError(err) // nil is the end of the content
 		done <- err
@@ -148,21 +147,42 @@ func (f *file) read(ctx context.Context, use func(io.Reader) error) error {
 	return err
 }
 
-// metered counts what goes through it.
-type metered struct {
-	r     io.Reader
-	w     io.Writer
-	moved *atomic.Int64
+// flow is what goes through a transfer.
+type flow struct {
+	moved atomic.Int64 // bytes
+	stop  func()       // ends the transfer's connection
 }
 
-func (m *metered) Read(p []byte) (int, error) {
+func (f *flow) from(r io.Reader) io.Reader { return reading{f, r} }
+func (f *flow) to(w io.Writer) io.Writer   { return &writing{f, w, false} }
+
+type reading struct {
+	f *flow
+	r io.Reader
+}
+
+func (m reading) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
-	m.moved.Add(int64(n))
+	m.f.moved.Add(int64(n))
 	return n, err
 }
 
-func (m *metered) Write(p []byte) (int, error) {
+type writing struct {
+	f    *flow
+	w    io.Writer
+	over bool
+}
+
+// Write never fails: the library would stop taking packets, and lock up on the
+// next one. The connection ends instead.
+func (m *writing) Write(p []byte) (int, error) {
+	if m.over {
+		return len(p), nil
+	}
 	n, err := m.w.Write(p)
-	m.moved.Add(int64(n))
-	return n, err
+	m.f.moved.Add(int64(n))
+	if m.over = err != nil; m.over {
+		m.f.stop()
+	}
+	return len(p), nil
 }

@@ -52,7 +52,7 @@ func (d *Driver) volumeOn(ctx context.Context, c *conn, id string) (*file, error
 	}
 	if !p.adopted.isPath(id) || len(d.hosts) == 1 {
 		f, err := p.volumeFile(ctx, id, true)
-		if f != nil && f.bytes > 0 || err != nil && !errors.Is(err, errNoPool) {
+		if f != nil && f.bytes > 0 || err != nil && !errors.Is(err, backend.ErrNoPool) {
 			return f, err
 		}
 	}
@@ -87,10 +87,10 @@ func whole(all []*file) []*file {
 // EnsureVolume implements backend.Driver. A volume is made on the host of the
 // guest it is for, else on the first host that answers.
 func (d *Driver) EnsureVolume(ctx context.Context, spec backend.VolumeSpec) error {
-	if !backend.ValidID(spec.ID) || spec.Ref != "" && !backend.ValidID(spec.Ref) || spec.Bytes < 1 {
+	if spec.Bytes < 1 || spec.Ref != "" && !backend.ValidID(spec.Ref) {
 		return backend.ErrInvalid
 	}
-	leave, err := d.enter(ctx, volumeLock(spec.ID))
+	leave, err := d.gate.Enter(ctx, backend.VolumeObject(spec.ID))
 	if err != nil {
 		return err
 	}
@@ -176,10 +176,10 @@ func (d *Driver) anyHost(ctx context.Context) (*conn, error) {
 
 // GrowVolume implements backend.Driver.
 func (d *Driver) GrowVolume(ctx context.Context, volumeID string, bytes int64) error {
-	if !backend.ValidID(volumeID) || bytes < 1 {
+	if bytes < 1 {
 		return backend.ErrInvalid
 	}
-	leave, err := d.enter(ctx, volumeLock(volumeID))
+	leave, err := d.gate.Enter(ctx, backend.VolumeObject(volumeID))
 	if err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (d *Driver) grow(ctx context.Context, id string, bytes int64) error {
 	switch {
 	case err != nil:
 		return err
-	case len(all) == 0 && errors.Is(away, errNoPool):
+	case len(all) == 0 && errors.Is(away, backend.ErrNoPool):
 		if done, _, err := d.growLive(ctx, id, bytes); done || err != nil {
 			return err
 		}
@@ -280,10 +280,7 @@ func (g *guest) diskBytes(ctx context.Context, disk *disk) (int64, error) {
 // DeleteVolume implements backend.Driver. While a host does not answer, nothing
 // is deleted: a guest there might use it.
 func (d *Driver) DeleteVolume(ctx context.Context, volumeID string) error {
-	if !backend.ValidID(volumeID) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, volumeLock(volumeID))
+	leave, err := d.gate.Enter(ctx, backend.VolumeObject(volumeID))
 	if err != nil {
 		return err
 	}

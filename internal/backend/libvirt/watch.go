@@ -57,7 +57,7 @@ func (e *events) released(r release, gone bool) {
 
 // Watch implements backend.Driver. It keeps a connection to every host.
 func (d *Driver) Watch(ctx context.Context, fn func(backend.GuestEvent)) error {
-	leave, err := d.enter(context.WithoutCancel(ctx))
+	leave, err := d.gate.Enter(context.WithoutCancel(ctx))
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (d *Driver) Watch(ctx context.Context, fn func(backend.GuestEvent)) error {
 	for _, h := range d.hosts {
 		keepers.Go(func() { h.keep(keeping) })
 	}
-	return d.events.Watch(ctx, d.closing, fn)
+	return d.events.Watch(ctx, d.gate.Closing(), fn)
 }
 
 // keep makes a connection whenever there is none.
@@ -83,7 +83,7 @@ func (h *host) keep(ctx context.Context) {
 		select {
 		case <-c.w.lost:
 		case <-ctx.Done():
-		case <-h.d.closing:
+		case <-h.d.gate.Closing():
 			return
 		}
 	}

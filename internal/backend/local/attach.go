@@ -10,10 +10,7 @@ import (
 
 // EnsureAttached implements backend.Driver.
 func (d *Driver) EnsureAttached(ctx context.Context, ref, volumeID string) error {
-	if !backend.ValidID(ref) || !backend.ValidID(volumeID) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, vmLock(ref), volumeLock(volumeID))
+	leave, err := d.gate.Enter(ctx, backend.GuestObject(ref), backend.VolumeObject(volumeID))
 	if err != nil {
 		return err
 	}
@@ -48,10 +45,7 @@ func (d *Driver) checkAttach(g *record, volumeID string) error {
 
 // EnsureDetached implements backend.Driver.
 func (d *Driver) EnsureDetached(ctx context.Context, ref, volumeID string, opts backend.DetachOptions) error {
-	if !backend.ValidID(ref) || !backend.ValidID(volumeID) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, vmLock(ref), volumeLock(volumeID))
+	leave, err := d.gate.Enter(ctx, backend.GuestObject(ref), backend.VolumeObject(volumeID))
 	if err != nil {
 		return err
 	}
@@ -100,7 +94,7 @@ func (d *Driver) await(ctx context.Context, v *vm, expired <-chan time.Time, wan
 			return false, nil
 		case <-ctx.Done():
 			return false, ctx.Err()
-		case <-d.closing:
+		case <-d.gate.Closing():
 			return false, backend.ErrUnavailable.Because(fs.ErrClosed)
 		}
 	}
@@ -109,14 +103,11 @@ func (d *Driver) await(ctx context.Context, v *vm, expired <-chan time.Time, wan
 // SetMedia implements backend.Driver. An eject with force opens the tray of a
 // guest that locks it; the guest goes on locking the next medium.
 func (d *Driver) SetMedia(ctx context.Context, ref, isoKey string, force bool) error {
-	if !backend.ValidID(ref) || isoKey != "" && !backend.ValidKey(isoKey) {
-		return backend.ErrInvalid
-	}
-	names := []string{vmLock(ref)}
+	objects := []backend.Object{backend.GuestObject(ref)}
 	if isoKey != "" {
-		names = append(names, imageLock(isoKey)) // so that nobody deletes it meanwhile
+		objects = append(objects, backend.ImageObject(isoKey)) // so that nobody deletes it meanwhile
 	}
-	leave, err := d.enter(ctx, names...)
+	leave, err := d.gate.Enter(ctx, objects...)
 	if err != nil {
 		return err
 	}

@@ -357,7 +357,7 @@ func part(all backend.View, worker int) backend.View {
 
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
-	rounds := testneed.Rounds(15, 100)
+	rounds := testneed.Rounds(10, 60)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))

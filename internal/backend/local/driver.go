@@ -34,10 +34,9 @@ type Options struct {
 // Driver is a backend.Driver on a folder. All methods may be called
 // concurrently.
 type Driver struct {
-	opts   Options
-	locks  backend.Locks
-	fences backend.Fences
-	heard  backend.Watchers
+	opts  Options
+	gate  *backend.Gate
+	heard backend.Watchers
 
 	lockFile  *os.File
 	id        string // of this folder
@@ -48,13 +47,10 @@ type Driver struct {
 	vms       folder
 	rename    func(from, to string) error
 	onStep    func(step, name string) error // tests: called ahead of each step on disk
-	calls     sync.WaitGroup                // the calls under way
-	closing   chan struct{}                 // closed by Close
 	closeOnce sync.Once
 	closeErr  error
 
 	mu       sync.RWMutex
-	closed   bool
 	guests   map[string]*vm
 	volumeAt map[string]string // guest by volume id
 	isoUses  map[string]int    // drives an image is in, by key
@@ -75,7 +71,7 @@ func Open(dir string, o Options) (*Driver, error) {
 	d := &Driver{
 		opts:     o,
 		rename:   os.Rename,
-		closing:  make(chan struct{}),
+		gate:     backend.NewGate(),
 		guests:   make(map[string]*vm),
 		volumeAt: make(map[string]string),
 		isoUses:  make(map[string]int),
@@ -168,18 +164,14 @@ func (d *Driver) clearTemp() error {
 
 // Info implements backend.Driver.
 func (d *Driver) Info() backend.Info {
-	return backend.Info{Name: "local", MakesVMs: true, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true}
+	return backend.Info{Name: "local", MakesVMs: true, MaxVolumes: d.opts.MaxVolumes, TrayLock: true, Persistent: true, Boots: true, Live: true}
 }
 
 // Close waits for the calls under way, ends those that wait for a guest, and
 // gives the folder to the next process.
 func (d *Driver) Close() error {
 	d.closeOnce.Do(func() {
-		d.mu.Lock()
-		d.closed = true
-		d.mu.Unlock()
-		close(d.closing)
-		d.calls.Wait()
+		d.gate.Close()
 		d.closeErr = d.release()
 	})
 	return d.closeErr
@@ -194,40 +186,9 @@ func (d *Driver) release() error {
 	return err
 }
 
-// Locks are taken in this order: guest, volume, image.
-func vmLock(ref string) string       { return "vm/" + ref }
-func volumeLock(id string) string    { return "volume/" + id }
-func imageLock(isoKey string) string { return "iso/" + isoKey }
-
-// enter begins a call that needs the named locks, and returns how to end it.
-func (d *Driver) enter(ctx context.Context, names ...string) (leave func(), err error) {
-	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
-		return nil, backend.ErrUnavailable.Because(fs.ErrClosed)
-	}
-	d.calls.Add(1)
-	d.mu.Unlock()
-	unlock, err := d.locks.Lock(ctx, names...)
-	if err == nil {
-		err = ctx.Err() // also where no lock is needed
-	}
-	if err == nil {
-		err = d.fences.Pass(ctx, backend.FencedObject(names))
-	}
-	if err != nil {
-		if unlock != nil {
-			unlock()
-		}
-		d.calls.Done()
-		return nil, err
-	}
-	return func() { unlock(); d.calls.Done() }, nil
-}
-
 // Inspect implements backend.Driver. It waits for no other call.
 func (d *Driver) Inspect(ctx context.Context, ref string) (backend.VMView, error) {
-	leave, err := d.enter(ctx)
+	leave, err := d.gate.Enter(ctx)
 	if err != nil {
 		return backend.VMView{}, err
 	}
@@ -243,10 +204,7 @@ func (d *Driver) Inspect(ctx context.Context, ref string) (backend.VMView, error
 // InspectVolume implements backend.Driver. It waits for a call on the volume
 // that is under way, and shuts out later ones of older runs.
 func (d *Driver) InspectVolume(ctx context.Context, volumeID string) (backend.VolumeView, error) {
-	if !backend.ValidID(volumeID) {
-		return backend.VolumeView{}, backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, volumeLock(volumeID))
+	leave, err := d.gate.Enter(ctx, backend.VolumeObject(volumeID))
 	if err != nil {
 		return backend.VolumeView{}, err
 	}
@@ -264,7 +222,7 @@ func (d *Driver) InspectVolume(ctx context.Context, volumeID string) (backend.Vo
 // InspectAll implements backend.Driver. A call that runs meanwhile may be in it
 // or not.
 func (d *Driver) InspectAll(ctx context.Context) (backend.View, error) {
-	leave, err := d.enter(ctx)
+	leave, err := d.gate.Enter(ctx)
 	if err != nil {
 		return backend.View{}, err
 	}

@@ -15,10 +15,10 @@ func imageFile(key string) string { return key + ".iso" }
 // ImportISO implements backend.Driver. A file on the same filesystem is moved,
 // whatever its size; from another it is copied, and the file at path stays.
 func (d *Driver) ImportISO(ctx context.Context, spec backend.ISOSpec, path string) error {
-	if !backend.ValidKey(spec.Key) || spec.Bytes < 1 {
+	if spec.Bytes < 1 {
 		return backend.ErrInvalid
 	}
-	leave, err := d.enter(ctx, imageLock(spec.Key))
+	leave, err := d.gate.Enter(ctx, backend.ImageObject(spec.Key))
 	if err != nil {
 		return err
 	}
@@ -116,10 +116,7 @@ func copyFile(ctx context.Context, dst, src *os.File, bytes int64) error {
 
 // DeleteISO implements backend.Driver.
 func (d *Driver) DeleteISO(ctx context.Context, isoKey string) error {
-	if !backend.ValidKey(isoKey) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, imageLock(isoKey))
+	leave, err := d.gate.Enter(ctx, backend.ImageObject(isoKey))
 	if err != nil {
 		return err
 	}

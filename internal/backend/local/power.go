@@ -10,10 +10,7 @@ import (
 // Power implements backend.Driver. A simulated guest that is asked to shut down
 // does so at once, unless it is deaf.
 func (d *Driver) Power(ctx context.Context, ref string, action backend.PowerAction) error {
-	if !backend.ValidID(ref) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, vmLock(ref))
+	leave, err := d.gate.Enter(ctx, backend.GuestObject(ref))
 	if err != nil {
 		return err
 	}
@@ -51,10 +48,7 @@ func (d *Driver) reset(ctx context.Context, v *vm) error {
 
 // SetBoot implements backend.Driver.
 func (d *Driver) SetBoot(ctx context.Context, ref string, cdFirst bool) (pending bool, err error) {
-	if !backend.ValidID(ref) {
-		return false, backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, vmLock(ref))
+	leave, err := d.gate.Enter(ctx, backend.GuestObject(ref))
 	if err != nil {
 		return false, err
 	}
@@ -75,7 +69,7 @@ func (d *Driver) SetBoot(ctx context.Context, ref string, cdFirst bool) (pending
 
 // Watch implements backend.Driver. Nothing is lost while the driver is open.
 func (d *Driver) Watch(ctx context.Context, fn func(backend.GuestEvent)) error {
-	return d.heard.Watch(ctx, d.closing, fn)
+	return d.heard.Watch(ctx, d.gate.Closing(), fn)
 }
 
 // SetTrayLocked makes the guest lock its CD tray while it runs, or not. This
@@ -112,7 +106,7 @@ func (d *Driver) StopGuest(ref string) error {
 
 // turn changes a guest without waiting for the call that holds it.
 func (d *Driver) turn(ref string, change func(*record)) error {
-	leave, err := d.enter(context.Background())
+	leave, err := d.gate.Enter(context.Background())
 	if err != nil {
 		return err
 	}

@@ -216,10 +216,7 @@ func (d *Driver) replace(ctx context.Context, v *vm, g *record, text []byte) err
 // EnsureVM implements backend.Driver. A new guest runs; one that is there takes
 // over the numbers of spec.
 func (d *Driver) EnsureVM(ctx context.Context, spec backend.VM) error {
-	if !backend.ValidID(spec.Ref) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, vmLock(spec.Ref))
+	leave, err := d.gate.Enter(ctx, backend.GuestObject(spec.Ref))
 	if err != nil {
 		return err
 	}

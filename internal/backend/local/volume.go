@@ -14,10 +14,10 @@ func volumeFile(id string) string { return id + ".raw" }
 // EnsureVolume implements backend.Driver. The file is sparse: it takes space as
 // it is written, so the sum of all volumes may exceed the disk.
 func (d *Driver) EnsureVolume(ctx context.Context, spec backend.VolumeSpec) error {
-	if !backend.ValidID(spec.ID) || spec.Bytes < 1 || spec.Ref != "" && !backend.ValidID(spec.Ref) {
+	if spec.Bytes < 1 || spec.Ref != "" && !backend.ValidID(spec.Ref) {
 		return backend.ErrInvalid
 	}
-	leave, err := d.enter(ctx, volumeLock(spec.ID))
+	leave, err := d.gate.Enter(ctx, backend.VolumeObject(spec.ID))
 	if err != nil {
 		return err
 	}
@@ -81,10 +81,10 @@ func (d *Driver) volumeLen(id string) (bytes int64, there bool, err error) {
 // GrowVolume implements backend.Driver. A simulated guest sees the new size at
 // once.
 func (d *Driver) GrowVolume(ctx context.Context, volumeID string, bytes int64) error {
-	if !backend.ValidID(volumeID) || bytes < 1 {
+	if bytes < 1 {
 		return backend.ErrInvalid
 	}
-	leave, err := d.enter(ctx, volumeLock(volumeID))
+	leave, err := d.gate.Enter(ctx, backend.VolumeObject(volumeID))
 	if err != nil {
 		return err
 	}
@@ -127,10 +127,7 @@ func (d *Driver) growVolume(ctx context.Context, id string, bytes int64) error {
 
 // DeleteVolume implements backend.Driver.
 func (d *Driver) DeleteVolume(ctx context.Context, volumeID string) error {
-	if !backend.ValidID(volumeID) {
-		return backend.ErrInvalid
-	}
-	leave, err := d.enter(ctx, volumeLock(volumeID))
+	leave, err := d.gate.Enter(ctx, backend.VolumeObject(volumeID))
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"AttachmentRace", testAttachmentRace},
 		{"ReadYourWrites", testReadYourWrites},
 		{"ISOs", testISOs},
+		{"Uploads", testUploads},
 		{"Content", testContent},
 		{"Findings", testFindings},
 		{"Quarantine", testQuarantine},
@@ -67,6 +68,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Cancelled", testCancelled},
 		{"View", testView},
 		{"ReadWhileWriting", testReadWhileWriting},
+		{"DecideWhileWriting", testDecideWhileWriting},
 		{"Close", testClose},
 		{"Reopen", testReopen},
 

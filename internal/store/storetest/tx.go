@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/iso"
 	"github.com/drivebay/drivebay/internal/store"
 	"github.com/drivebay/drivebay/internal/task"
@@ -242,4 +243,33 @@ func testReadWhileWriting(t *testing.T, w *world) {
 		t.Error("nothing to see after the commit")
 	}
 	same(t, "clock of the row", w.readVolume(t, "v1").CreatedAt, w.clock.Now().Truncate(time.Microsecond))
+}
+
+// testDecideWhileWriting: what a request is decided by can be read in a view,
+// which does not wait for another request of the client that is being accepted.
+func testDecideWhileWriting(t *testing.T, w *world) {
+	ctx := t.Context()
+	w.vol(t, "v1")
+	w.tx(t, func(tx volume.Tx) error { return w.everything(ctx, tx, "v2") })
+	check(t, w.Access().PutQuota(ctx, 7, access.Quota{Volumes: new(int64)}))
+	decide := func(tx volume.Tx) error {
+		_, device := tx.Device(ctx, dev1)
+		_, one := tx.Volume(ctx, "v1")
+		_, pending := tx.Pending(ctx, "v2")
+		_, kinds := tx.PendingKinds(ctx, task.DeviceLane(dev1))
+		_, prices := tx.Prices(ctx, tpa)
+		_, service := tx.Service(ctx, "v2")
+		q, quota := tx.Quota(ctx, 7)
+		if quota == nil && (q.Volumes == nil || *q.Volumes != 0) {
+			t.Errorf("the quota is %+v", q)
+		}
+		_, used := tx.Used(ctx, 7)
+		return errors.Join(device, one, pending, kinds, prices, service, quota, used)
+	}
+	w.tx(t, func(tx volume.Tx) error {
+		if err := decide(tx); err != nil { // takes every lock there is
+			return err
+		}
+		return w.Volumes().View(ctx, decide)
+	})
 }

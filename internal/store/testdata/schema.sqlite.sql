@@ -140,10 +140,12 @@ CREATE TABLE iso (
     error         TEXT NOT NULL,
     task_id       TEXT NOT NULL,
     created_at    INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+, upload TEXT NOT NULL DEFAULT '', upload_writer TEXT NOT NULL DEFAULT '', upload_until INTEGER NOT NULL DEFAULT 0, upload_at INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
 CREATE INDEX iso_client ON iso (client_id, state, sha256, size_bytes, done_bytes);
 CREATE INDEX iso_content_share ON iso (sha256, facility_code) WHERE sha256 IS NOT NULL;
 CREATE INDEX iso_place ON iso (facility_code, client_id, created_at, id);
+CREATE INDEX iso_upload ON iso (upload, id) WHERE upload <> '';
+CREATE INDEX iso_upload_writer ON iso (upload_writer) WHERE upload_writer <> '';
 CREATE TABLE iso_content (
     facility_code TEXT NOT NULL REFERENCES facility (code),
     sha256        TEXT NOT NULL,

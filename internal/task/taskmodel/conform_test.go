@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/drivebay/drivebay/internal/access"
 	"github.com/drivebay/drivebay/internal/store"
+	"github.com/drivebay/drivebay/internal/store/storetest"
 	"github.com/drivebay/drivebay/internal/task"
 	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/volume"
@@ -80,7 +80,7 @@ func newWalk(t *testing.T, rnd *rand.Rand) *walk {
 	w.m = Model{Tasks: maxTasks, Nodes: 1 + rnd.IntN(maxNodes), Faults: Budget{Kills: 2, Pauses: 5, Cuts: 3, Losses: 4, Retries: 4, All: 12, Failures: 2}}
 	w.s = w.m.first()
 	w.now.Store(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro())
-	db, err := store.Open(w.ctx, filepath.Join(t.TempDir(), "tasks.db"), store.Options{
+	db, err := store.Open(w.ctx, storetest.File(t), store.Options{
 		Now: func() time.Time { return time.UnixMicro(w.now.Load()).UTC() },
 	})
 	if err != nil {
