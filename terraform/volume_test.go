@@ -43,6 +43,12 @@ func TestVolume(t *testing.T) {
 	w.write("main.tf", volumeConfig(1001, 77))
 	w.refuses([]string{"size_not_sold", "request ", "sizes on sale"}, "apply", "-auto-approve")
 
+	w.write("main.tf", strings.Replace(volumeConfig(1001, 100), "}", "  max_monthly_price = 0.5\n}", 1))
+	w.refuses([]string{"price_changed"}, "apply", "-auto-approve")
+	if v := s.volume(id); v.SizeGiB != 50 {
+		t.Fatalf("it grew for a higher price: %+v", v)
+	}
+
 	// It moves and grows in place.
 	w.write("main.tf", volumeConfig(1002, 100))
 	w.tells(w.apply(), "will be updated in-place")

@@ -29,14 +29,14 @@ func TestNext(t *testing.T) {
 		w    wish
 		want step
 	}{
-		{"as it should be", on(1, 50), wish{1, 50}, nothing},
-		{"any size will do", on(1, 50), wish{1, 0}, nothing},
-		{"detached and so wanted", on(0, 50), wish{0, 0}, nothing},
-		{"elsewhere and too small", on(2, 50), wish{1, 100}, detach},
-		{"to be detached", on(1, 50), wish{0, 0}, detach},
-		{"detached and too small", on(0, 50), wish{1, 100}, attach},
-		{"too small", on(1, 50), wish{1, 100}, grow},
-		{"too large", on(1, 200), wish{1, 100}, nothing},
+		{"as it should be", on(1, 50), wish{deviceID: 1, sizeGiB: 50}, nothing},
+		{"any size will do", on(1, 50), wish{deviceID: 1, sizeGiB: 0}, nothing},
+		{"detached and so wanted", on(0, 50), wish{deviceID: 0, sizeGiB: 0}, nothing},
+		{"elsewhere and too small", on(2, 50), wish{deviceID: 1, sizeGiB: 100}, detach},
+		{"to be detached", on(1, 50), wish{deviceID: 0, sizeGiB: 0}, detach},
+		{"detached and too small", on(0, 50), wish{deviceID: 1, sizeGiB: 100}, attach},
+		{"too small", on(1, 50), wish{deviceID: 1, sizeGiB: 100}, grow},
+		{"too large", on(1, 200), wish{deviceID: 1, sizeGiB: 100}, nothing},
 	} {
 		if got := next(tt.v, tt.w); got != tt.want {
 			t.Errorf("%s: got step %d, want %d", tt.name, got, tt.want)
@@ -54,7 +54,7 @@ func TestBring(t *testing.T) {
 		"POST /vps/1/volume/v/attach": {{http.StatusCreated, task("t2", "v", "Success")}},
 		"PUT /vps/volume/v":           {{http.StatusCreated, task("t3", "v", "Success")}},
 	})
-	v, err := c.bring(t.Context(), "v", wish{1, 100})
+	v, err := c.bring(t.Context(), "v", wish{deviceID: 1, sizeGiB: 100})
 	want := []string{"POST /vps/2/volume/v/detach", "POST /vps/1/volume/v/attach", "PUT /vps/volume/v"}
 	if err != nil || v.SizeGiB != 100 || !slices.Equal(s.changes(), want) {
 		t.Fatalf("got %+v, %v after %q", v, err, s.changes())
@@ -70,7 +70,7 @@ func TestBringNowhere(t *testing.T) {
 		"device_not_found":       refusal(http.StatusNotFound, "device_not_found"),
 	} {
 		s, c := play(t, map[string][]reply{"GET /vps/volume/v": {volume("v", 2, 50)}, "GET /vps/1": {target}})
-		_, err := c.bring(t.Context(), "v", wish{1, 50})
+		_, err := c.bring(t.Context(), "v", wish{deviceID: 1, sizeGiB: 50})
 		if err == nil || !strings.Contains(err.Error(), text) || len(s.changes()) > 0 {
 			t.Errorf("want %q, got %v after %q", text, err, s.changes())
 		}
@@ -87,7 +87,7 @@ func TestOvertaken(t *testing.T) {
 		"GET /network/status":      {ok([]any{task("other", "w", "Pending"), task("mine", "v", "Pending"), task("old", "v", "Success")})},
 		"GET /network/status/mine": {ok(task("mine", "v", "Pending")), ok(task("mine", "v", "Success"))},
 	})
-	if v, err := c.bring(t.Context(), "v", wish{1, 100}); err != nil || v.SizeGiB != 100 || len(s.changes()) != 1 {
+	if v, err := c.bring(t.Context(), "v", wish{deviceID: 1, sizeGiB: 100}); err != nil || v.SizeGiB != 100 || len(s.changes()) != 1 {
 		t.Fatalf("got %+v, %v after %q", v, err, s.changes())
 	}
 }
@@ -100,7 +100,7 @@ func TestNotOvertaken(t *testing.T) {
 		"PUT /vps/volume/v":   {refusal(http.StatusBadRequest, "size_not_larger")},
 		"GET /network/status": {ok([]any{})},
 	})
-	_, err := c.bring(t.Context(), "v", wish{1, 100})
+	_, err := c.bring(t.Context(), "v", wish{deviceID: 1, sizeGiB: 100})
 	if reasonOf(err) != "size_not_larger" || len(s.changes()) != 2 {
 		t.Fatalf("got %v after %q", err, s.changes())
 	}
@@ -113,7 +113,7 @@ func TestNoEnd(t *testing.T) {
 		"GET /vps/volume/v":           {volume("v", 0, 50)},
 		"POST /vps/1/volume/v/attach": {{http.StatusCreated, task("t1", "v", "Success")}},
 	})
-	if _, err := c.bring(t.Context(), "v", wish{1, 50}); err == nil || len(s.changes()) != steps {
+	if _, err := c.bring(t.Context(), "v", wish{deviceID: 1, sizeGiB: 50}); err == nil || len(s.changes()) != steps {
 		t.Fatalf("got %v after %d changes", err, len(s.changes()))
 	}
 }

@@ -14,7 +14,7 @@ import (
 // attributes are the names here of the fields that the API complains about.
 var attributes = map[string]string{
 	"bootOnce": "boot_once", "bootable": "bootable", "checksum": "checksum", "description": "description", "deviceId": "device_id",
-	"facilityCode": "facility_code", "isoId": "iso_id", "name": "name", "size": "size", "url": "url", "volumeId": "volume_id",
+	"facilityCode": "facility_code", "isoId": "iso_id", "maxMonthlyPrice": "max_monthly_price", "name": "name", "size": "size", "url": "url", "volumeId": "volume_id",
 }
 
 // diagnose reports err. The client's text has the reason and the request id. A

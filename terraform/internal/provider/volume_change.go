@@ -9,8 +9,9 @@ import (
 
 // wish is what a volume is to be.
 type wish struct {
-	deviceID int64 // 0: detached
-	sizeGiB  int64 // at least; 0: whatever it is
+	deviceID int64    // 0: detached
+	sizeGiB  int64    // at least; 0: whatever it is
+	maxPrice *float64 // what a month may cost if it grows; nil: anything
 }
 
 // step is one change of a volume.
@@ -67,7 +68,7 @@ func (c *connection) bring(ctx context.Context, id string, w wish) (client.Volum
 			case attach:
 				return c.api.Volume.Attach(ctx, id, w.deviceID, opts...)
 			}
-			return c.api.Volume.Resize(ctx, id, client.VolumeResize{SizeGiB: w.sizeGiB, DeviceID: w.deviceID}, opts...)
+			return c.api.Volume.Resize(ctx, id, client.VolumeResize{SizeGiB: w.sizeGiB, DeviceID: w.deviceID, MaxMonthlyPrice: w.maxPrice}, opts...)
 		})
 	})
 	return v, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/float64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -26,6 +27,7 @@ type volumeModel struct {
 	ID           types.String   `tfsdk:"id"`
 	DeviceID     types.Int64    `tfsdk:"device_id"`
 	Size         types.Int64    `tfsdk:"size"`
+	MaxPrice     types.Float64  `tfsdk:"max_monthly_price"`
 	FacilityCode types.String   `tfsdk:"facility_code"`
 	State        types.String   `tfsdk:"state"`
 	MonthlyPrice types.Float64  `tfsdk:"monthly_price"`
@@ -80,6 +82,10 @@ func (r *volumeResource) Schema(ctx context.Context, _ resource.SchemaRequest, r
 			"size": schema.Int64Attribute{
 				Required: true, Validators: []validator.Int64{int64validator.Between(1, 1<<20)},
 				MarkdownDescription: "The size in GiB, one of those on sale in the facility (`drivebay_volume_sizes`). It grows in place and never shrinks: a smaller size is an error of the plan.",
+			},
+			"max_monthly_price": schema.Float64Attribute{
+				Optional: true, Validators: []validator.Float64{float64validator.AtLeast(0)},
+				MarkdownDescription: "What it may cost a month at most. It is not made, and does not grow, where it would cost more. A drivebay server knows this, others may not.",
 			},
 			"facility_code": schema.StringAttribute{Computed: true, PlanModifiers: fixed, MarkdownDescription: "The facility of its device."},
 			"state":         schema.StringAttribute{Computed: true, MarkdownDescription: "What goes on with it: `attached`, `detached`, `resizing` or `deleting`; `creating` where its making was interrupted."},
@@ -142,10 +148,10 @@ func (r *volumeResource) Create(ctx context.Context, req resource.CreateRequest,
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	o := client.VolumeCreate{DeviceID: m.DeviceID.ValueInt64(), SizeGiB: m.Size.ValueInt64()}
+	o := client.VolumeCreate{DeviceID: m.DeviceID.ValueInt64(), SizeGiB: m.Size.ValueInt64(), MaxMonthlyPrice: m.MaxPrice.ValueFloat64Pointer()}
 	t, err := insist(ctx, func(opts ...client.CallOption) (client.Task, error) { return r.api.Volume.Create(ctx, o, opts...) })
 	if err != nil {
-		diagnose(&resp.Diagnostics, "The volume was not created", err, "device_id", "size")
+		diagnose(&resp.Diagnostics, "The volume was not created", err, "device_id", "size", "max_monthly_price")
 		return
 	}
 	id := t.VolumeID()
@@ -226,11 +232,11 @@ func (r *volumeResource) Update(ctx context.Context, req resource.UpdateRequest,
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	want := wish{deviceID: m.DeviceID.ValueInt64(), sizeGiB: m.Size.ValueInt64()}
+	want := wish{deviceID: m.DeviceID.ValueInt64(), sizeGiB: m.Size.ValueInt64(), maxPrice: m.MaxPrice.ValueFloat64Pointer()}
 	v, err := r.bring(ctx, m.ID.ValueString(), want)
 	switch {
 	case err != nil:
-		diagnose(&resp.Diagnostics, "The volume was not changed as planned", err, "device_id", "size")
+		diagnose(&resp.Diagnostics, "The volume was not changed as planned", err, "device_id", "size", "max_monthly_price")
 	case v.SizeGiB > want.sizeGiB:
 		diagnose(&resp.Diagnostics, "The volume was not changed as planned", fmt.Errorf("volume %s has grown to %d GiB meanwhile", v.ID, v.SizeGiB))
 	}

@@ -2,6 +2,8 @@ resource "drivebay_volume" "database" {
   device_id = 1001
   size      = 100
 
+  max_monthly_price = 15
+
   timeouts {
     create = "10m"
   }
