@@ -183,14 +183,10 @@ func TestRestart(t *testing.T) {
 	w.destroy()
 }
 
-// TestInterrupted interrupts Terraform while the server makes a volume: what
-// was accepted stays in the state, whatever became of it.
-func TestInterrupted(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	b := newBetween(t, s)
-	seen := make(chan struct{}, 1) // has one when it was asked how a task goes
-	slow := func(r *http.Response) bool {
+// slowly is a server that has not made a volume yet: its task is pending, and
+// the volume cannot be seen. seen gets one when it was asked how a task goes.
+func slowly(seen chan<- struct{}) func(*http.Response) bool {
+	return func(r *http.Response) bool {
 		switch {
 		case isTask(r):
 			rewrite(r, `"Success"`, `"Pending"`)
@@ -204,6 +200,16 @@ func TestInterrupted(t *testing.T) {
 		}
 		return true
 	}
+}
+
+// TestInterrupted interrupts Terraform while the server makes a volume: what
+// was accepted stays in the state, whatever became of it.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := newBetween(t, s)
+	seen := make(chan struct{}, 1)
+	slow := slowly(seen)
 	w := newWorkspace(t, b.URL, s.key)
 	w.write("main.tf", volumeConfig(1001, 50))
 	b.onAnswer(slow)
