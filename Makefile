@@ -79,6 +79,7 @@ bin/staticcheck: tools/go.mod
 generate: ## make all generated files anew
 	go generate ./api
 	go test ./internal/config ./internal/cli -run '^TestGenerated$$' -count=1 -args -update
+	go -C terraform test ./internal/provider -run '^TestGenerated$$' -count=1 -args -update
 
 # Works on a copy: a check does not change the tree.
 .PHONY: generated
@@ -89,6 +90,7 @@ generated: ## the generated files are what generate makes
 	(cd "$$copy/api" && GOWORK=off go generate ./spec.go); \
 	diff -r api "$$copy/api" || { echo "api/ is out of step: run make generate" >&2; exit 1; }
 	@go test ./internal/config ./internal/cli -run '^TestGenerated$$' -count=1
+	@go -C terraform test ./internal/provider -run '^TestGenerated$$' -count=1
 
 .PHONY: tidy
 tidy: ## go.mod and go.sum of all modules are as go mod tidy has them

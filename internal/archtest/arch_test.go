@@ -157,6 +157,8 @@ func TestMap(t *testing.T) {
 		{"api", "internal/fault", false, false},
 		{"terraform/internal/provider", "client", false, true},
 		{"terraform/internal/provider", "internal/volume", false, false},
+		{"terraform", "e2e/built", true, true},
+		{"terraform", "e2e/built", false, false},
 		{"compat", "api", true, false},
 		{"e2e", "internal/store", true, true},
 		{"internal/util", "internal/fault", false, false},

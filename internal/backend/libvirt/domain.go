@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/xml"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,7 +25,7 @@ type machine struct {
 	text  string
 	all   []element
 	disks []disk
-	// busy is the volume whose connection to the running guest was about to
+	// busy is busyDrive, or the volume whose connection to the running guest was about to
 	// change, "" when none was. See repair.go.
 	busy string
 	// start is the mark of this start of the guest's process, "" without.
@@ -220,6 +221,12 @@ func (m *machine) names(p *pool, id string) bool {
 		}
 	}
 	return false
+}
+
+// namesAny reports whether a disk of the machine names a source that counts, as
+// its own or in a backing chain.
+func (m *machine) namesAny(counts func(source string) bool) bool {
+	return slices.ContainsFunc(m.disks, func(d disk) bool { return slices.ContainsFunc(d.named, counts) })
 }
 
 // cdrom is the guest's CD drive: ours by its alias, else the first one on the

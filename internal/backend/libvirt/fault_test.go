@@ -71,8 +71,12 @@ func agree(t testing.TB, d *Driver, ref, id string, want bool) {
 	}
 }
 
+const killTime = time.Minute
+
 // TestKilledDaemon kills libvirtd in the middle of every kind of call. A repeat
 // ends as if nothing had been, and nothing is left in QEMU.
+//
+// DRIVEBAY_TEST_ROUNDS sets how often, within killTime.
 func TestKilledDaemon(t *testing.T) {
 	daemon := libvirttest.Start(t)
 	r := newRig(t, daemon)
@@ -107,7 +111,12 @@ func TestKilledDaemon(t *testing.T) {
 		{"detach", []string{"mark", "detach disk", "read domain"}, func() error { return d.EnsureDetached(ctx, ref, id, backend.DetachOptions{}) }, func() { agree(t, d, ref, id, false) }},
 		{"eject", []string{"change the medium"}, func() error { return d.SetMedia(ctx, ref, "", true) }, func() { inDrive(t, d, ref, ""); mediumNodes(t, d, ref, key, false) }},
 	}
+	begun := time.Now()
 	for round := range testneed.Rounds(2, 100) {
+		if round >= 2 && time.Since(begun) > killTime {
+			t.Logf("killed %d times in %v", round*len(kinds), time.Since(begun))
+			break
+		}
 		size += testBytes
 		for _, k := range kinds {
 			until(t, "connect", func() error { _, err := d.Inspect(ctx, ref); return err })

@@ -256,19 +256,37 @@ func (d *Driver) setMedia(ctx context.Context, ref, key string, force bool) erro
 		if err != nil {
 			return err
 		}
-		err = patiently(ctx, d.opts.CallTimeout, trayBusy, func() error {
-			err := c.do(ctx, "change the medium", func() error { return c.l.DomainUpdateDeviceFlags(dom, text, flags) })
-			if trayBusy(err) && m == g.live {
-				return errors.Join(err, g.openTray(ctx, drive.alias, force))
-			}
-			return err
-		})
+		if m == g.live {
+			err = g.changeLive(ctx, text, flags, drive.alias)
+		} else {
+			err = c.do(ctx, "change the medium", func() error { return c.l.DomainUpdateDeviceFlags(dom, text, flags) })
+		}
 		if err != nil {
 			return err
 		}
 		ctx = context.WithoutCancel(ctx)
 	}
 	return nil
+}
+
+// changeLive gives the running guest's drive its element with another medium.
+func (g *guest) changeLive(ctx context.Context, text string, flags lv.DomainDeviceModifyFlags, drive string) error {
+	if err := g.c.setBusy(ctx, g.dom, busyDrive); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	err := patiently(ctx, g.c.host.d.opts.CallTimeout, trayBusy, func() error {
+		err := g.c.do(ctx, "change the medium", func() error { return g.c.l.DomainUpdateDeviceFlags(g.dom, text, flags) })
+		if trayBusy(err) {
+			return errors.Join(err, g.openTray(ctx, drive, flags&lv.DomainDeviceModifyForce != 0))
+		}
+		return err
+	})
+	// As after an attach, QEMU is asked what it has where the answer is another.
+	if err == nil || stateChanged(err) || errors.Is(failure("", err), backend.ErrTrayLocked) {
+		return errors.Join(err, whileRunning(g.c.setBusy(ctx, g.dom, "")))
+	}
+	return err
 }
 
 // openTray has QEMU open the drive's tray. libvirt does so by itself, except for
@@ -331,10 +349,8 @@ func (d *Driver) deleteISO(ctx context.Context, key string) error {
 			return err
 		}
 		for _, m := range g.both() {
-			for _, disk := range m.disks {
-				if slices.ContainsFunc(disk.named, func(s string) bool { return p.keyOf(s) == key }) {
-					return backend.ErrInUse.Because(fmt.Errorf("guest %s has it in its drive", g.ref))
-				}
+			if m.namesAny(func(s string) bool { return p.keyOf(s) == key }) {
+				return backend.ErrInUse.Because(fmt.Errorf("guest %s has it in its drive", g.ref))
 			}
 		}
 	}

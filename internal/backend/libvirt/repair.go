@@ -15,14 +15,19 @@ import (
 	"github.com/drivebay/drivebay/internal/backend"
 )
 
-// A libvirtd that dies while a running guest gets or loses a disk may leave in
-// QEMU what no definition names: it holds the image's lock, and the names it has
-// taken make later attaches fail. So a mark with the volume's id is set on the
+// A libvirtd that dies while a running guest gets or loses a disk or a medium may
+// leave in QEMU what no definition names: it holds the image's lock, or its room
+// on the disk after it was deleted, and the names it has taken make later attaches
+// fail. So a mark with the volume's id, or busyDrive, is set on the
 // running guest before, and taken off after. It is in libvirt's own record of
 // the running guest, so it outlives libvirtd and this process, and ends with the
 // guest's. Whoever finds a mark asks QEMU, clears what is left, and takes the
 // mark off. Questions to QEMU mark a domain as tainted, so nobody asks without
 // need.
+
+// busyDrive is the mark of a guest whose drive gets another medium. No volume has
+// that id.
+const busyDrive = "/cdrom"
 
 // repairLimit is how long a guest may take to let go of what is cleared.
 const repairLimit = 5 * time.Second
@@ -86,6 +91,9 @@ func (g *guest) meet(ctx context.Context) error {
 // in QEMU.
 func (g *guest) settle(ctx context.Context) error {
 	id := g.live.busy
+	if id == busyDrive {
+		return g.settleDrive(ctx)
+	}
 	p, err := g.c.volumePool(ctx)
 	if err != nil || g.live.volume(p, id) != nil {
 		// Where libvirt names it, it and QEMU agree: libvirtd compares them when it starts.
@@ -100,25 +108,63 @@ func (g *guest) settle(ctx context.Context) error {
 	if err != nil || now.live == nil || now.live.volume(p, id) != nil {
 		return err
 	}
-	return g.clear(ctx, p, id, nodes)
-}
-
-// clear removes the volume's device and block nodes from QEMU.
-func (g *guest) clear(ctx context.Context, p *pool, id string, nodes []string) error {
-	g.c.host.d.log.Warn("clearing what an interrupted call left in a guest", "guest", g.ref, "volume", id, "nodes", nodes)
-	for end := time.Now().Add(repairLimit); ; {
+	return g.clear(ctx, id, nodes, func() {
 		// "not found" is what is wanted, and a device that is going says so too.
 		_, _ = g.monitor(ctx, "device_del", map[string]any{"id": alias(id)})
+	}, func() ([]string, error) { return g.nodesOf(ctx, p, id) })
+}
+
+// settleDrive clears the images in QEMU that no definition names, after an
+// interrupted change of the medium. libvirtd sees when it starts that a drive is
+// empty, and not what it was about to do with an image's nodes.
+func (g *guest) settleDrive(ctx context.Context) error {
+	p, err := g.c.isoPool(ctx)
+	if err != nil {
+		return err
+	}
+	drive := g.live.cdrom(g.c.host.d.opts.CDBus)
+	strays := func() ([]string, error) {
+		nodes, err := g.nodesAt(ctx, func(file string) bool { return p.keyOf(file) != "" })
+		if err != nil || len(nodes) == 0 {
+			return nil, err
+		}
+		now, err := g.c.read(ctx, g.dom) // once QEMU has answered, no change of the guest is under way
+		if err != nil || now.live == nil {
+			return nil, err
+		}
+		return g.nodesAt(ctx, func(file string) bool {
+			return p.keyOf(file) != "" && !now.live.namesAny(func(s string) bool { return s == file })
+		})
+	}
+	nodes, err := strays()
+	if err != nil || len(nodes) == 0 || drive == nil {
+		return err
+	}
+	return g.clear(ctx, "in the drive", nodes, func() {
+		// Where it is in the drive after all, nobody knows of it.
+		if !g.live.namesAny(func(s string) bool { return p.keyOf(s) != "" }) {
+			_, _ = g.monitor(ctx, "blockdev-open-tray", map[string]any{"id": drive.alias, "force": true})
+			_, _ = g.monitor(ctx, "blockdev-remove-medium", map[string]any{"id": drive.alias})
+		}
+	}, strays)
+}
+
+// clear removes block nodes from QEMU, and first, in each round, what uses them.
+// left tells which there still are.
+func (g *guest) clear(ctx context.Context, what string, nodes []string, users func(), left func() ([]string, error)) error {
+	g.c.host.d.log.Warn("clearing what an interrupted call left in a guest", "guest", g.ref, "what", what, "nodes", nodes)
+	for end := time.Now().Add(repairLimit); ; {
+		users()
 		for _, name := range nodes {
 			_, _ = g.monitor(ctx, "blockdev-del", map[string]any{"node-name": name})
 		}
 		var err error
-		nodes, err = g.nodesOf(ctx, p, id)
+		nodes, err = left()
 		switch {
 		case err != nil || len(nodes) == 0:
 			return err
 		case time.Now().After(end):
-			return backend.ErrUnavailable.Because(fmt.Errorf("guest %s keeps %v of volume %s from an interrupted call", g.ref, nodes, id))
+			return backend.ErrUnavailable.Because(fmt.Errorf("guest %s keeps %v (%s) from an interrupted call", g.ref, nodes, what))
 		}
 		if err := pause(ctx, poll); err != nil {
 			return err
