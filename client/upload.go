@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/drivebay/drivebay/api"
 )
 
 // ISOUpload is an image to send. Servers other than drivebay take none.
@@ -24,18 +26,10 @@ type ISOUpload struct {
 
 // BeginUpload makes an ISO whose bytes are then sent with [ISOService.Upload].
 func (s ISOService) BeginUpload(ctx context.Context, o ISOUpload, opts ...CallOption) (ISO, error) {
-	type upload struct {
-		Size int64 `json:"size"`
+	body := api.ISOCreate{
+		FacilityCode: o.FacilityCode, Name: o.Name, Description: o.Description, Bootable: o.Bootable, Upload: &api.ISOUpload{Size: o.SizeBytes},
+		Checksum: optional(o.Checksum), ClientID: optional(s.c.actFor(o.ClientID)),
 	}
-	body := struct {
-		FacilityCode string  `json:"facilityCode"`
-		Name         string  `json:"name"`
-		Description  string  `json:"description"`
-		Bootable     bool    `json:"bootable"`
-		Upload       upload  `json:"upload"`
-		Checksum     *string `json:"checksum,omitempty"`
-		ClientID     *int64  `json:"clientId,omitempty"`
-	}{o.FacilityCode, o.Name, o.Description, o.Bootable, upload{o.SizeBytes}, optional(o.Checksum), optional(s.c.actFor(o.ClientID))}
 	return do[ISO](ctx, s.c, posting(body, "vps", "iso"), opts)
 }
 
