@@ -9,6 +9,8 @@ package backend
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -173,8 +175,16 @@ type VMView struct {
 	ISOKey string
 	// CDFirst: the guest tries its CD drive first at its next start.
 	CDFirst bool
-	// Starts changes with every start of the guest's process; "" while it is off.
+	// Starts is one or more names of this start of the guest's process, with
+	// spaces between them; "" while it is off. See SameStart.
 	Starts string
+}
+
+// SameStart reports whether two values of VMView.Starts are of the same start, or
+// both of none. A start may be given another name, and keeps those it has.
+func SameStart(a, b string) bool {
+	names := strings.Fields(a)
+	return a == b || slices.ContainsFunc(strings.Fields(b), func(name string) bool { return slices.Contains(names, name) })
 }
 
 // View is everything a driver holds, each list sorted by its id.

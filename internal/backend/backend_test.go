@@ -103,3 +103,18 @@ func TestLocksGiveUpWithContext(t *testing.T) {
 	}
 	unlock()
 }
+
+func TestSameStart(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"", "", true}, {"x", "x", true}, {"x", "x y", true}, {"y x", "z y", true},
+		{"", "x", false}, {"x", "y", false}, {"x y", "z", false}, {"xy", "x", false},
+	} {
+		if SameStart(c.a, c.b) != c.same || SameStart(c.b, c.a) != c.same {
+			t.Errorf("%q and %q: want %t", c.a, c.b, c.same)
+		}
+	}
+}

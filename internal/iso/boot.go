@@ -72,7 +72,7 @@ func (s *Service) cdFirst(ctx context.Context, j job, before string) (pending bo
 		if err != nil {
 			return false, once, err
 		}
-		if now.Starts == seen.Starts {
+		if backend.SameStart(now.Starts, seen.Starts) {
 			return true, vps.BootOnce{Stage: vps.BootPending, Starts: seen.Starts}, nil
 		}
 	}
@@ -85,7 +85,7 @@ const echo = 5 * time.Second
 // after is where b is once its guest has been seen as vm; reset says that it has
 // just restarted inside its process. moved is false where nothing is to be done.
 func after(b vps.BootOnce, vm backend.VMView, reset bool, now time.Time) (next vps.BootOnce, moved bool) {
-	started := vm.Running && vm.Starts != b.Starts
+	started := vm.Running && !backend.SameStart(vm.Starts, b.Starts)
 	reset = reset && vm.Running && now.Sub(b.At) >= echo
 	next = vps.BootOnce{Starts: vm.Starts}
 	if reset && !started {

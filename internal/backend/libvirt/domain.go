@@ -28,8 +28,8 @@ type machine struct {
 	// busy is busyDrive, or the volume whose connection to the running guest was about to
 	// change, "" when none was. See repair.go.
 	busy string
-	// start is the mark of this start of the guest's process, "" without.
-	start string
+	// starts are the marks of this start of the guest's process, sorted.
+	starts []string
 }
 
 // disk is one disk or CD drive of a machine.
@@ -52,8 +52,10 @@ type drive struct{ controller, bus, target, unit int }
 // Metadata of ours in a domain. It is only ever set on the running guest, so
 // that it goes with the guest's process.
 const (
-	busyURI  = "urn:drivebay:libvirt:busy"
-	startURI = "urn:drivebay:libvirt:start"
+	busyURI = "urn:drivebay:libvirt:busy"
+	// startURI is what a server appends an id of its own to: libvirt cannot set
+	// metadata unless it is there already, so nobody overwrites another's.
+	startURI = "urn:drivebay:libvirt:start:"
 )
 
 const (
@@ -103,12 +105,13 @@ func parseMachine(text string) (*machine, error) {
 				switch {
 				case (a.Name.Space == "xmlns" || a.Name.Local == "xmlns") && a.Value == busyURI:
 					m.busy = e.attr("volume")
-				case (a.Name.Space == "xmlns" || a.Name.Local == "xmlns") && a.Value == startURI:
-					m.start = e.attr("id")
+				case (a.Name.Space == "xmlns" || a.Name.Local == "xmlns") && strings.HasPrefix(a.Value, startURI):
+					m.starts = append(m.starts, e.attr("id"))
 				}
 			}
 		}
 	}
+	slices.Sort(m.starts)
 	return m, nil
 }
 

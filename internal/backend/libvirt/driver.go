@@ -47,6 +47,7 @@ type Driver struct {
 	hosts  []*host
 	gate   *backend.Gate
 	marks  backend.Locks // held to mark a start, by ref
+	id     string        // of its marks
 	events events
 	onCall func(doing string) // tests: called ahead of each call to a host
 
@@ -65,7 +66,7 @@ func Open(o Options) (*Driver, error) {
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("libvirt: %w", err)
 	}
-	d := &Driver{opts: o, log: o.Log, gate: backend.NewGate(), home: make(map[string]*host)}
+	d := &Driver{opts: o, log: o.Log, gate: backend.NewGate(), id: uuid.NewString(), home: make(map[string]*host)}
 	names := map[string]bool{}
 	for _, h := range o.Hosts {
 		u, err := checkURI(h.URI)

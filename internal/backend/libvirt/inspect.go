@@ -109,9 +109,10 @@ func (g *guest) view(ctx context.Context, volumes *pool) (backend.VMView, error)
 }
 
 // starts names this start of the guest's process. libvirt's own number of a
-// domain begins anew with the host, so the first who asks sets a mark.
+// domain begins anew with the host, so the first who asks sets a mark, under an
+// address of its own: another server may do the same at this moment.
 func (g *guest) starts(ctx context.Context) (string, error) {
-	if g.live == nil || g.live.start != "" {
+	if g.live == nil || len(g.live.starts) > 0 {
 		return g.start(), nil
 	}
 	unlock, err := g.c.host.d.marks.Lock(ctx, g.ref)
@@ -120,10 +121,10 @@ func (g *guest) starts(ctx context.Context) (string, error) {
 	}
 	defer unlock()
 	now, err := g.c.read(ctx, g.dom)
-	if err != nil || now.live == nil || now.live.start != "" {
+	if err != nil || now.live == nil || len(now.live.starts) > 0 {
 		return now.start(), gone42(err)
 	}
-	if err := g.c.setMark(ctx, g.dom, startURI, "start", "id", uuid.NewString()); err != nil {
+	if err := g.c.setMark(ctx, g.dom, startURI+g.c.host.d.id, "start", "id", uuid.NewString()); err != nil {
 		return "", whileRunning(err)
 	}
 	now, err = g.c.read(ctx, g.dom)
@@ -134,7 +135,7 @@ func (g *guest) start() string {
 	if g == nil || g.live == nil {
 		return ""
 	}
-	return g.live.start
+	return strings.Join(g.live.starts, " ")
 }
 
 // gone42 is err, but nil for a domain that is not there any more.

@@ -3,6 +3,7 @@ package libvirt
 import (
 	"encoding/xml"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,7 +60,9 @@ func TestLetters(t *testing.T) {
 
 const running = `<domain type='kvm' id='4' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <metadata><drivebay-busy:busy xmlns:drivebay-busy="urn:drivebay:libvirt:busy" volume="v9"/>
-  <other:busy xmlns:other="urn:other" volume="v8"/></metadata>
+  <other:busy xmlns:other="urn:other" volume="v8"/>
+  <drivebay-start:start xmlns:drivebay-start="urn:drivebay:libvirt:start:b" id="s2"/>
+  <drivebay-start:start xmlns:drivebay-start="urn:drivebay:libvirt:start:a" id="s1"/></metadata>
   <devices>
     <controller type='scsi' index='0' model='lsilogic'/>
     <controller type='scsi' index='1' model='virtio-scsi'/>
@@ -77,8 +80,8 @@ const running = `<domain type='kvm' id='4' xmlns:qemu='http://libvirt.org/schema
 
 func TestWhatAMachineNames(t *testing.T) {
 	m := machineOf(t, running)
-	if m.busy != "v9" || m.start != "" {
-		t.Errorf("the marks are %q and %q", m.busy, m.start)
+	if m.busy != "v9" || !slices.Equal(m.starts, []string{"s1", "s2"}) {
+		t.Errorf("the marks are %q and %q", m.busy, m.starts)
 	}
 	for id, want := range map[string]bool{"v1": true, "v2": true, "v3": false, "v9": true, "v8": false, "root-1": true, "v": false} {
 		if got := m.names(dirPool, id); got != want {
