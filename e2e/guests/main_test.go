@@ -16,6 +16,9 @@ import (
 	"github.com/drivebay/drivebay/e2e/built"
 	"github.com/drivebay/drivebay/internal/libvirttest"
 	"github.com/drivebay/drivebay/internal/testneed"
+
+	_ "github.com/drivebay/drivebay/internal/app" // so that its tests run anew once the program has changed
+	_ "github.com/drivebay/drivebay/internal/cli" // so that its tests run anew once the program has changed
 )
 
 // program is the built program.

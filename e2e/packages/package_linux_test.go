@@ -14,6 +14,9 @@ import (
 	"testing"
 
 	"github.com/drivebay/drivebay/internal/testneed"
+
+	_ "github.com/drivebay/drivebay/internal/app" // so that its tests run anew once the program has changed
+	_ "github.com/drivebay/drivebay/internal/cli" // so that its tests run anew once the program has changed
 )
 
 const (
