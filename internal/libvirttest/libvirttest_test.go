@@ -13,6 +13,8 @@ import (
 
 	libvirt "github.com/digitalocean/go-libvirt"
 	"libvirt.org/go/libvirtxml"
+
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 func TestMain(m *testing.M) { os.Exit(Main(m)) }
@@ -200,4 +202,25 @@ func (g *Guest) has(alias string) bool {
 		}
 	}
 	return false
+}
+
+// TestCrash: a libvirtd that crashes is there again, and kills end it all the same.
+func TestCrash(t *testing.T) {
+	d := Start(t)
+	for range 2 {
+		if err := d.jail.order("crash"); err != nil {
+			t.Fatal(err)
+		}
+		testneed.Eventually(t, "libvirtd answers again", func() bool {
+			return d.call(func(l *libvirt.Libvirt) error {
+				_, err := l.ConnectGetLibVersion()
+				return err
+			}) == nil
+		})
+		d.Kill(t)
+		if err := d.client().Connect(); err == nil {
+			t.Error("it answers after it was killed")
+		}
+		d.Restart(t)
+	}
 }

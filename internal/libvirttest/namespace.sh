@@ -19,16 +19,41 @@ mount --bind "$dir/log" /var/log/libvirt
 
 export LIBVIRT_DRIVER_DIR="$dir/drivers"
 virtlogd </dev/null >"$dir/virtlogd.log" 2>&1 &
-pid=
+
+# keep runs libvirtd, and again after it has crashed, as a machine does: libvirt
+# 9.0 may crash when a client goes while it subscribes to events.
+keep() {
+	while [ ! -e "$dir/killed" ]; do
+		libvirtd </dev/null >>"$dir/libvirtd.log" 2>&1 &
+		echo $! >"$dir/libvirtd.pid"
+		status=0
+		wait $! 2>/dev/null || status=$?
+		case "$status" in
+		134 | 139) ;; # aborted, or a segmentation fault
+		*) return ;;
+		esac
+	done
+}
+libvirtd_gets() { kill "-$1" "$(cat "$dir/libvirtd.pid")" 2>/dev/null || :; }
+
+keeper=
 while read -r order; do
 	case "$order" in
 	start)
-		libvirtd </dev/null >>"$dir/libvirtd.log" 2>&1 &
-		pid=$!
+		rm -f "$dir/killed"
+		keep &
+		keeper=$!
+		;;
+	crash)
+		libvirtd_gets SEGV
 		;;
 	kill)
-		kill -KILL "$pid"
-		wait "$pid" 2>/dev/null || :
+		: >"$dir/killed"
+		while kill -0 "$keeper" 2>/dev/null; do
+			libvirtd_gets KILL
+			sleep 0.01
+		done
+		wait "$keeper" 2>/dev/null || :
 		;;
 	esac
 	echo "$order"
