@@ -43,6 +43,7 @@ func BenchmarkStack(b *testing.B) {
 		turns(b,
 			side{func() { s.done(s.attach(device, volume)) }, func() { s.done(s.detach(device, volume)) }},
 			side{w.attach, w.detach})
+		s.done(s.attach(device, volume))
 	})
 	b.Run("detach", func(b *testing.B) {
 		renew()
