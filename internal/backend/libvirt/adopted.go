@@ -2,7 +2,6 @@ package libvirt
 
 import (
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"path"
@@ -212,21 +211,15 @@ func sameFile(ctx context.Context, all []*file, away error) error {
 	}
 	var first string
 	for i, f := range all {
-		text, err := ask(ctx, f.p.c, "look at "+f.ref.Name, func() (string, error) { return f.p.c.l.StorageVolGetXMLDesc(f.ref, 0) })
+		target, err := f.target(ctx)
 		if err != nil {
 			return err
 		}
-		var x struct {
-			Changed string `xml:"target>timestamps>ctime"`
-		}
-		if err := xml.Unmarshal([]byte(text), &x); err != nil {
-			return fmt.Errorf("read the volume %s: %w", f.ref.Name, err)
-		}
 		if i == 0 {
-			first = x.Changed
+			first = target.Changed
 		}
-		if x.Changed == "" || x.Changed != first {
-			return errNotTheSame.Because(fmt.Errorf("%s was changed at %q on host %s, and at %q on another", f.ref.Key, x.Changed, f.p.c.host.Name, first))
+		if target.Changed == "" || target.Changed != first {
+			return errNotTheSame.Because(fmt.Errorf("%s was changed at %q on host %s, and at %q on another", f.ref.Key, target.Changed, f.p.c.host.Name, first))
 		}
 	}
 	return nil

@@ -312,19 +312,30 @@ func (f *file) isRaw(ctx context.Context) (bool, error) {
 	if f.p.rbd != nil {
 		return true, nil
 	}
+	target, err := f.target(ctx)
+	return target.Format.Type == "raw", err
+}
+
+// fileTarget is what libvirt's definition of a file says of it.
+type fileTarget struct {
+	Format struct {
+		Type string `xml:"type,attr"`
+	} `xml:"format"`
+	Changed string `xml:"timestamps>ctime"`
+}
+
+func (f *file) target(ctx context.Context) (fileTarget, error) {
 	text, err := ask(ctx, f.p.c, "look at "+f.ref.Name, func() (string, error) { return f.p.c.l.StorageVolGetXMLDesc(f.ref, 0) })
 	if err != nil {
-		return false, err
+		return fileTarget{}, err
 	}
 	var x struct {
-		Format struct {
-			Type string `xml:"type,attr"`
-		} `xml:"target>format"`
+		Target fileTarget `xml:"target"`
 	}
 	if err := xml.Unmarshal([]byte(text), &x); err != nil {
-		return false, fmt.Errorf("read the volume %s: %w", f.ref.Name, err)
+		return fileTarget{}, fmt.Errorf("read the volume %s: %w", f.ref.Name, err)
 	}
-	return x.Format.Type == "raw", nil
+	return x.Target, nil
 }
 
 // extend is resize for a file that libvirt would resize as the format it takes

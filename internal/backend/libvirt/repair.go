@@ -123,17 +123,21 @@ func (g *guest) settleDrive(ctx context.Context) error {
 		return err
 	}
 	drive := g.live.cdrom(g.c.host.d.opts.CDBus)
+	now := g.live
 	strays := func() ([]string, error) {
-		nodes, err := g.nodesAt(ctx, func(file string) bool { return p.keyOf(file) != "" })
-		if err != nil || len(nodes) == 0 {
+		// The question waits for a change that is under way, so what it made is in
+		// the definition that is read afterwards.
+		answer, err := g.blockNodes(ctx)
+		if err != nil {
 			return nil, err
 		}
-		now, err := g.c.read(ctx, g.dom) // once QEMU has answered, no change of the guest is under way
-		if err != nil || now.live == nil {
+		after, err := g.c.read(ctx, g.dom)
+		if err != nil || after.live == nil {
 			return nil, err
 		}
-		return g.nodesAt(ctx, func(file string) bool {
-			return p.keyOf(file) != "" && !now.live.namesAny(func(s string) bool { return s == file })
+		now = after.live
+		return nodesIn(answer, func(file string) bool {
+			return p.keyOf(file) != "" && !now.namesAny(func(s string) bool { return s == file })
 		})
 	}
 	nodes, err := strays()
@@ -142,7 +146,7 @@ func (g *guest) settleDrive(ctx context.Context) error {
 	}
 	return g.clear(ctx, "in the drive", nodes, func() {
 		// Where it is in the drive after all, nobody knows of it.
-		if !g.live.namesAny(func(s string) bool { return p.keyOf(s) != "" }) {
+		if !now.namesAny(func(s string) bool { return p.keyOf(s) != "" }) {
 			_, _ = g.monitor(ctx, "blockdev-open-tray", map[string]any{"id": drive.alias, "force": true})
 			_, _ = g.monitor(ctx, "blockdev-remove-medium", map[string]any{"id": drive.alias})
 		}
@@ -179,11 +183,15 @@ func (g *guest) nodesOf(ctx context.Context, p *pool, id string) ([]string, erro
 
 // nodesAt are QEMU's block nodes whose file is one that counts.
 func (g *guest) nodesAt(ctx context.Context, counts func(file string) bool) ([]string, error) {
-	answer, err := g.monitor(ctx, "query-named-block-nodes", map[string]any{"flat": true})
+	answer, err := g.blockNodes(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return nodesIn(answer, counts)
+}
+
+func (g *guest) blockNodes(ctx context.Context) (json.RawMessage, error) {
+	return g.monitor(ctx, "query-named-block-nodes", map[string]any{"flat": true})
 }
 
 func nodesIn(answer json.RawMessage, counts func(file string) bool) ([]string, error) {
