@@ -274,14 +274,14 @@ func (e *Engine) settle(r *Run, p Policy, h Handler, err error) string {
 		return e.giveBack(r, time.Now(), false, "")
 	}
 	f := Classify(err)
-	late := p.Deadline > 0 && time.Since(r.Task.StartedAt) >= p.Deadline
+	late := p.Deadline > 0 && time.Since(r.Task.StartedAt) >= p.Deadline || errors.Is(err, ErrDeadline)
 	spent := p.MaxFailures > 0 && r.Task.Failures >= p.MaxFailures
-	if p.Every > 0 || (!f.Permanent && !late && !spent && !errors.Is(err, ErrDeadline)) {
+	if p.Every > 0 || (!f.Permanent && !late && !spent) {
 		wait := e.cfg.Backoff(r.Task.Failures)
 		r.Log.Warn("attempt ended, will try again", "reason", f.Reason, "in", wait, "error", err)
 		return e.giveBack(r, time.Now().Add(wait), true, f.Text)
 	}
-	if late = late || errors.Is(err, ErrDeadline); late && !f.Permanent {
+	if late && !f.Permanent {
 		f = r.expired(f) // whether the last try ended ahead of the deadline or by it is chance
 	}
 	f.Late = late || spent
