@@ -123,11 +123,7 @@ func (s *shell) volumeResize() *cobra.Command {
 	n := new(volumeChange)
 	cmd := s.verb("resize VOLUME", "Grow a volume", exact("VOLUME"), func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
-		c, err := s.remote()
-		if err != nil {
-			return err
-		}
-		v, err := c.Volume.Get(ctx, args[0])
+		c, v, err := s.remoteVolume(ctx, args[0])
 		if err != nil {
 			return err
 		}
@@ -165,6 +161,16 @@ func (s *shell) volumeResize() *cobra.Command {
 	mostFlag(cmd, &n.spending)
 	waitFlags(cmd, &n.waiting, 15*time.Minute)
 	return offers(cmd, volumeColumns.names())
+}
+
+// remoteVolume is the server, and a volume as it has it.
+func (s *shell) remoteVolume(ctx context.Context, id string) (*client.Client, client.Volume, error) {
+	c, err := s.remote()
+	if err != nil {
+		return nil, client.Volume{}, err
+	}
+	v, err := c.Volume.Get(ctx, id)
+	return c, v, err
 }
 
 // deviceOf is the device that a volume is attached to; 0 for none.
@@ -216,11 +222,7 @@ func (s *shell) volumeDelete() *cobra.Command {
 	n := new(volumeChange)
 	cmd := s.verb("delete VOLUME", "Delete a volume and its data", exact("VOLUME"), func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
-		c, err := s.remote()
-		if err != nil {
-			return err
-		}
-		v, err := c.Volume.Get(ctx, args[0])
+		c, v, err := s.remoteVolume(ctx, args[0])
 		if err != nil {
 			return err
 		}
@@ -279,11 +281,7 @@ func (s *shell) volumeDetach() *cobra.Command {
 	n := new(volumeChange)
 	cmd := s.verb("detach VOLUME", "Detach a volume from its device", exact("VOLUME"), func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
-		c, err := s.remote()
-		if err != nil {
-			return err
-		}
-		v, err := c.Volume.Get(ctx, args[0])
+		c, v, err := s.remoteVolume(ctx, args[0])
 		if err != nil {
 			return err
 		}
