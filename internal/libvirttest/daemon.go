@@ -68,7 +68,10 @@ func (d *Daemon) folders() error {
 	if err := os.Chmod(d.dir, 0o711); err != nil {
 		return err
 	}
-	for _, name := range []string{"run", "lib", "etc", "cache", "log", "drivers", "pools", "guests"} {
+	if err := d.runFolder(); err != nil {
+		return err
+	}
+	for _, name := range []string{"lib", "etc", "cache", "log", "drivers", "pools", "guests"} {
 		if err := os.Mkdir(filepath.Join(d.dir, name), 0o755); err != nil {
 			return err
 		}
@@ -93,6 +96,29 @@ func (d *Daemon) folders() error {
 		}
 	}
 	return nil
+}
+
+// runFolder makes what stands for /run: in memory, as there, if the machine has
+// such a folder. libvirtd writes the state of a guest to the disk after each
+// change of it.
+func (d *Daemon) runFolder() error {
+	path := filepath.Join(d.dir, "run")
+	memory, err := os.MkdirTemp("/dev/shm", "libvirttest")
+	if err != nil {
+		return os.Mkdir(path, 0o755)
+	}
+	return errors.Join(os.Chmod(memory, 0o755), os.Symlink(memory, path))
+}
+
+// removeFolders deletes all that folders made.
+func (d *Daemon) removeFolders() error {
+	memory, err := os.Readlink(filepath.Join(d.dir, "run"))
+	if err == nil {
+		err = os.RemoveAll(memory)
+	} else {
+		err = nil // it is a folder like the others
+	}
+	return errors.Join(err, os.RemoveAll(d.dir))
 }
 
 // driver is the path of one of libvirtd's modules, "" when it is not there.
@@ -220,7 +246,7 @@ func (d *Daemon) stop() error {
 	if d.jail != nil {
 		said = d.jail.end()
 	}
-	return errors.Join(said, os.RemoveAll(d.dir))
+	return errors.Join(said, d.removeFolders())
 }
 
 func (d *Daemon) isDown() bool {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -129,6 +131,32 @@ func (g *Guest) Start() {
 func (g *Guest) Destroy() {
 	g.t.Helper()
 	g.must("destroy", func(conn *libvirt.Libvirt, domain libvirt.Domain) error { return conn.DomainDestroy(domain) })
+}
+
+// Crash ends the guest's process without a word to libvirt, as soon as there is
+// one.
+func (g *Guest) Crash() {
+	g.t.Helper()
+	g.until("has a process", func() bool { return len(processes(g.UUID)) > 0 })
+	for _, id := range processes(g.UUID) {
+		if err := syscall.Kill(id, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			g.t.Error(err)
+		}
+	}
+}
+
+// processes are the numbers of those with a text among their arguments.
+func processes(text string) (found []int) {
+	all, _ := filepath.Glob("/proc/[0-9]*/cmdline") // a pattern without a mistake
+	for _, path := range all {
+		// One that has ended meanwhile cannot be read.
+		if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), text) {
+			if id, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+				found = append(found, id)
+			}
+		}
+	}
+	return found
 }
 
 // Reset restarts the guest inside its process.

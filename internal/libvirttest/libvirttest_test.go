@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -104,7 +103,7 @@ func TestMortal(t *testing.T) {
 	for lines := bufio.NewScanner(out); id == "" && lines.Scan(); {
 		_, _ = fmt.Sscanf(lines.Text(), "guest is %s %s", &id, &dir) // other lines are the framework's
 	}
-	if id == "" || len(processes(t, id)) == 0 {
+	if id == "" || len(processes(id)) == 0 {
 		t.Errorf("there is no process of guest %q", id)
 	}
 	if err := test.Process.Kill(); err != nil {
@@ -113,28 +112,13 @@ func TestMortal(t *testing.T) {
 	_ = test.Wait() // killed
 	gone := func() bool {
 		_, err := os.Stat(dir)
-		return os.IsNotExist(err) && len(processes(t, id))+len(processes(t, dir)) == 0
+		return os.IsNotExist(err) && len(processes(id))+len(processes(dir)) == 0
 	}
 	for deadline := time.Now().Add(limit); !gone(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s or processes outlive the test: %q %q", dir, processes(t, id), processes(t, dir))
+			t.Fatalf("%s or processes outlive the test: %d %d", dir, processes(id), processes(dir))
 		}
 	}
-}
-
-// processes are those with a text among their arguments.
-func processes(t *testing.T, text string) (found []string) {
-	t.Helper()
-	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range all {
-		if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), text) {
-			found = append(found, strings.ReplaceAll(string(line), "\x00", " "))
-		}
-	}
-	return found
 }
 
 // TestLinux is a guest that sees disks come, and writes to them.

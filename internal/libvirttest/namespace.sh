@@ -63,4 +63,4 @@ done
 while kill -KILL -1 2>/dev/null; do
 	sleep 0.1
 done
-rm -rf "$dir"
+rm -rf "$(readlink -f "$dir/run")" "$dir"

@@ -56,6 +56,12 @@ func (c *conn) doFor(ctx context.Context, limit time.Duration, doing string, cal
 	return err
 }
 
+func (d *Driver) called(doing string) {
+	d.calling.Lock()
+	defer d.calling.Unlock()
+	d.onCall(doing)
+}
+
 // ask is do for a call with an answer.
 func ask[T any](ctx context.Context, c *conn, doing string, call func() (T, error)) (T, error) {
 	return askFor(ctx, c, c.host.d.opts.CallTimeout, doing, call)
@@ -67,7 +73,7 @@ func askFor[T any](ctx context.Context, c *conn, limit time.Duration, doing stri
 		return none, err
 	}
 	if c.host.d.onCall != nil {
-		c.host.d.onCall(doing)
+		c.host.d.called(doing)
 	}
 	type answer struct {
 		value T

@@ -97,7 +97,7 @@ func (d *Driver) attach(ctx context.Context, ref, id string) error {
 // on a file refuses a second guest that runs, but nothing refuses one that is
 // off, and Ceph hands an image's lock to whoever asks.
 func (d *Driver) checkAttach(ctx context.Context, g *guest, p *pool, id string) (slot, error) {
-	used, _, err := d.users(ctx, id)
+	used, _, err := d.users(ctx, id, g)
 	if err != nil {
 		return slot{}, err
 	}
@@ -124,7 +124,7 @@ func (g *guest) connect(ctx context.Context, p *pool, id string, s slot, lacks u
 	// After an answer that is not in the table, QEMU is asked what it has before
 	// the guest is worked on again.
 	if lacks&live != 0 && (err == nil || stateChanged(err) || errors.Is(failure("", err), backend.ErrNoSlot)) {
-		return errors.Join(err, whileRunning(g.c.setBusy(ctx, g.dom, "")))
+		g.unmark(ctx)
 	}
 	return err
 }
@@ -180,7 +180,11 @@ func (d *Driver) detach(ctx context.Context, ref, id string, end time.Time) erro
 	}
 	if g.live != nil {
 		if disk := g.live.volume(p, id); disk != nil {
-			if err := g.release(ctx, p, id, disk, end); err != nil {
+			known, err := g.release(ctx, p, id, disk, end)
+			if known {
+				defer g.unmark(ctx)
+			}
+			if err != nil {
 				return err
 			}
 			ctx = context.WithoutCancel(ctx)
@@ -205,25 +209,23 @@ func (c *conn) detachDisk(ctx context.Context, dom lv.Domain, disk *disk, flags 
 }
 
 // release has the running guest let go of the disk and returns nil once the
-// guest does not have it: it is gone, or the guest is off.
-func (g *guest) release(ctx context.Context, p *pool, id string, disk *disk, end time.Time) error {
+// guest does not have it: it is gone, or the guest is off. known: the mark that it
+// has set can go.
+func (g *guest) release(ctx context.Context, p *pool, id string, disk *disk, end time.Time) (known bool, err error) {
 	events := &g.c.host.d.events
 	outcome, stop := events.await(release{g.ref, disk.alias})
 	defer stop()
 	if err := g.c.setBusy(ctx, g.dom, id); whileRunning(err) != nil {
-		return err
+		return false, err
 	}
 	// A refusal may be that of a guest that was asked before and has not answered
 	// yet. What counts is whether the disk goes.
 	asked := g.c.detachDisk(context.WithoutCancel(ctx), g.dom, disk, live)
-	err := g.awaitRelease(ctx, p, id, outcome, end)
-	if errors.Is(err, backend.ErrUnavailable) {
-		return err // the mark stays: what came of it is not known
-	}
+	err = g.awaitRelease(ctx, p, id, outcome, end)
 	if errors.Is(err, backend.ErrGuestDidNotRelease) && asked != nil {
 		err = backend.ErrGuestDidNotRelease.Because(asked)
 	}
-	return errors.Join(err, whileRunning(g.c.setBusy(context.WithoutCancel(ctx), g.dom, "")))
+	return !errors.Is(err, backend.ErrUnavailable), err
 }
 
 func (g *guest) awaitRelease(ctx context.Context, p *pool, id string, outcome <-chan bool, end time.Time) error {

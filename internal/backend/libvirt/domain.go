@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	lv "github.com/digitalocean/go-libvirt"
+	"golang.org/x/sync/errgroup"
 )
 
 // guest is one domain as one look at it found it. live is nil while it is off.
@@ -161,8 +162,14 @@ func parseDisk(raw string) (disk, error) {
 // read reads both definitions of a domain. ErrVMNotFound: it is gone.
 func (c *conn) read(ctx context.Context, dom lv.Domain) (*guest, error) {
 	g := &guest{c: c, dom: dom, ref: refOf(dom.UUID)}
-	now, err := c.xml(ctx, dom, 0)
-	if err != nil {
+	// Both are asked for at once where the domain ran when it was found.
+	var now, next *machine
+	var asking errgroup.Group
+	asking.Go(func() (err error) { now, err = c.xml(ctx, dom, 0); return err })
+	if dom.ID >= 0 {
+		asking.Go(func() (err error) { next, err = c.xml(ctx, dom, lv.DomainXMLInactive); return err })
+	}
+	if err := asking.Wait(); err != nil {
 		return nil, err
 	}
 	// What a domain that is off answers is its config: only a running one has an id.
@@ -170,7 +177,11 @@ func (c *conn) read(ctx context.Context, dom lv.Domain) (*guest, error) {
 		g.config = now
 		return g, nil
 	}
-	g.live = now
+	g.live, g.config = now, next
+	if next != nil {
+		return g, nil
+	}
+	var err error
 	g.config, err = c.xml(ctx, dom, lv.DomainXMLInactive)
 	return g, err
 }

@@ -49,7 +49,12 @@ type Driver struct {
 	marks  backend.Locks // held to mark a start, by ref
 	id     string        // of its marks
 	events events
-	onCall func(doing string) // tests: called ahead of each call to a host
+
+	unmarks   backend.Locks  // held while a guest's mark is taken off, by ref
+	unmarking sync.WaitGroup // in the background
+
+	calling sync.Mutex         // held by onCall
+	onCall  func(doing string) // tests: called ahead of each call to a host
 
 	background sync.WaitGroup // what serves the connections
 	closeOnce  sync.Once
@@ -125,6 +130,7 @@ func (d *Driver) Info() backend.Info {
 func (d *Driver) Close() error {
 	d.closeOnce.Do(func() {
 		d.gate.Close()
+		d.unmarking.Wait()
 		for _, h := range d.hosts {
 			h.close()
 		}

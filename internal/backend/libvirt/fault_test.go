@@ -47,6 +47,7 @@ func onHost(t testing.TB, d *Driver, ref string) (*conn, *guest) {
 	t.Helper()
 	c, dom, err := d.find(t.Context(), ref)
 	ok(t, err)
+	ok(t, d.unmarked(t.Context(), ref))
 	g, err := c.read(t.Context(), dom)
 	ok(t, err)
 	return c, g

@@ -8,36 +8,49 @@ import (
 
 	lv "github.com/digitalocean/go-libvirt"
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/drivebay/drivebay/internal/backend"
 )
 
-// guests reads every domain of the host.
-func (c *conn) guests(ctx context.Context) ([]*guest, error) {
+// readAhead is how many domains of a host are read at once. libvirtd takes five
+// calls of one connection at a time, and a running domain is two.
+const readAhead = 2
+
+// guests reads every domain of the host, but not again the one that was seen, if
+// any.
+func (c *conn) guests(ctx context.Context, seen *guest) ([]*guest, error) {
 	doms, err := c.domains(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var all []*guest
-	for _, dom := range doms {
-		g, err := c.read(ctx, dom)
-		switch {
-		case isCode(err, lv.ErrNoDomain): // since the list was made
+	all := make([]*guest, len(doms))
+	var reading errgroup.Group
+	reading.SetLimit(readAhead)
+	for i, dom := range doms {
+		if seen != nil && seen.c == c && seen.dom.UUID == dom.UUID {
+			all[i] = seen
 			continue
-		case err != nil:
-			return nil, err
 		}
-		all = append(all, g)
+		reading.Go(func() (err error) {
+			if all[i], err = c.read(ctx, dom); isCode(err, lv.ErrNoDomain) { // since the list was made
+				return nil
+			}
+			return err
+		})
 	}
-	return all, nil
+	if err := reading.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(g *guest) bool { return g == nil }), nil
 }
 
 // guests reads every domain of every host. away is the error of hosts that do
 // not answer.
-func (d *Driver) guests(ctx context.Context) (all []*guest, away error, err error) {
+func (d *Driver) guests(ctx context.Context, seen *guest) (all []*guest, away error, err error) {
 	lists := make([][]*guest, len(d.hosts))
 	errs := onHosts(ctx, d.hosts, func(i int, c *conn) (err error) {
-		lists[i], err = c.guests(ctx)
+		lists[i], err = c.guests(ctx, seen)
 		return err
 	})
 	if err := ctx.Err(); err != nil {
@@ -48,13 +61,13 @@ func (d *Driver) guests(ctx context.Context) (all []*guest, away error, err erro
 
 // users are the guests that name the volume in any way. A guest that does so
 // with an interrupted change alone has it put in order first. The caller has the
-// volume's lock.
-func (d *Driver) users(ctx context.Context, id string) (users []*guest, away error, err error) {
+// volume's lock; seen is a guest it has read, or nil.
+func (d *Driver) users(ctx context.Context, id string, seen *guest) (users []*guest, away error, err error) {
 	known, err := d.adopted(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	all, away, err := d.guests(ctx)
+	all, away, err := d.guests(ctx, seen)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -197,7 +210,7 @@ func (d *Driver) inspectVolume(ctx context.Context, id string) (backend.VolumeVi
 	case len(all) == 0 && !unseen:
 		return backend.VolumeView{}, backend.ErrVolumeNotFound
 	}
-	users, silent, err := d.users(ctx, id)
+	users, silent, err := d.users(ctx, id, nil)
 	if err = errors.Join(err, silent); err != nil {
 		return backend.VolumeView{}, err
 	}
@@ -289,7 +302,7 @@ func (c *conn) inspectAll(ctx context.Context, known *adopted) (backend.View, er
 	if err != nil {
 		return part, err
 	}
-	guests, err := c.guests(ctx)
+	guests, err := c.guests(ctx, nil)
 	if err != nil {
 		return part, err
 	}

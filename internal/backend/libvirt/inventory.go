@@ -64,7 +64,7 @@ func (c *conn) inventory(ctx context.Context, known *adopted) ([]backend.Guest, 
 	if err != nil {
 		return nil, err
 	}
-	guests, err := c.guests(ctx)
+	guests, err := c.guests(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	lv "github.com/digitalocean/go-libvirt"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/drivebay/drivebay/internal/backend"
 )
@@ -38,11 +39,14 @@ func keyOfFile(name string) string {
 
 // image is a ready image of the pool, nil without.
 func (p *pool) image(ctx context.Context, key string) (*file, error) {
-	ready, err := p.find(ctx, readyFile(key))
-	if ready == nil || err != nil {
+	var ready, content *file
+	var asking errgroup.Group
+	asking.Go(func() (err error) { ready, err = p.find(ctx, readyFile(key)); return err })
+	asking.Go(func() (err error) { content, err = p.find(ctx, imageFile(key)); return err })
+	if err := asking.Wait(); err != nil || ready == nil {
 		return nil, err
 	}
-	return p.find(ctx, imageFile(key))
+	return content, nil
 }
 
 // images are those ready in the host's pool.
@@ -234,6 +238,12 @@ func (d *Driver) setMedia(ctx context.Context, ref, key string, force bool) erro
 		}
 		want = f.p.sourceOf(f.ref.Name)
 	}
+	marked := false
+	defer func() {
+		if marked {
+			g.unmark(ctx)
+		}
+	}()
 	// The running guest first: where it refuses, the next start is as it was.
 	for _, m := range g.both() {
 		drive := m.cdrom(d.opts.CDBus)
@@ -257,7 +267,7 @@ func (d *Driver) setMedia(ctx context.Context, ref, key string, force bool) erro
 			return err
 		}
 		if m == g.live {
-			err = g.changeLive(ctx, text, flags, drive.alias)
+			marked, err = g.changeLive(ctx, text, flags, drive.alias)
 		} else {
 			err = c.do(ctx, "change the medium", func() error { return c.l.DomainUpdateDeviceFlags(dom, text, flags) })
 		}
@@ -270,23 +280,21 @@ func (d *Driver) setMedia(ctx context.Context, ref, key string, force bool) erro
 }
 
 // changeLive gives the running guest's drive its element with another medium.
-func (g *guest) changeLive(ctx context.Context, text string, flags lv.DomainDeviceModifyFlags, drive string) error {
+// known: the mark that it has set can go. As after an attach, QEMU is asked what
+// it has where libvirt's answer does not tell.
+func (g *guest) changeLive(ctx context.Context, text string, flags lv.DomainDeviceModifyFlags, drive string) (known bool, err error) {
 	if err := g.c.setBusy(ctx, g.dom, busyDrive); err != nil {
-		return err
+		return false, err
 	}
 	ctx = context.WithoutCancel(ctx)
-	err := patiently(ctx, g.c.host.d.opts.CallTimeout, trayBusy, func() error {
+	err = patiently(ctx, g.c.host.d.opts.CallTimeout, trayBusy, func() error {
 		err := g.c.do(ctx, "change the medium", func() error { return g.c.l.DomainUpdateDeviceFlags(g.dom, text, flags) })
 		if trayBusy(err) {
 			return errors.Join(err, g.openTray(ctx, drive, flags&lv.DomainDeviceModifyForce != 0))
 		}
 		return err
 	})
-	// As after an attach, QEMU is asked what it has where the answer is another.
-	if err == nil || stateChanged(err) || errors.Is(failure("", err), backend.ErrTrayLocked) {
-		return errors.Join(err, whileRunning(g.c.setBusy(ctx, g.dom, "")))
-	}
-	return err
+	return err == nil || stateChanged(err) || errors.Is(failure("", err), backend.ErrTrayLocked), err
 }
 
 // openTray has QEMU open the drive's tray. libvirt does so by itself, except for
@@ -339,7 +347,7 @@ func (d *Driver) DeleteISO(ctx context.Context, isoKey string) error {
 }
 
 func (d *Driver) deleteISO(ctx context.Context, key string) error {
-	guests, away, err := d.guests(ctx)
+	guests, away, err := d.guests(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package libvirt
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -14,6 +16,11 @@ import (
 // askAgain is how often a guest is asked to shut down: one that is starting does
 // not hear it.
 const askAgain = 10 * time.Second
+
+const (
+	startsMax = 3                      // processes of one call
+	settle    = 500 * time.Millisecond // for libvirt to handle the end of the last process
+)
 
 // Power implements backend.Driver.
 func (d *Driver) Power(ctx context.Context, ref string, action backend.PowerAction) error {
@@ -39,14 +46,7 @@ func (d *Driver) power(ctx context.Context, ref string, action backend.PowerActi
 		if runs {
 			return nil
 		}
-		err := c.do(ctx, "start", func() error {
-			_, err := c.l.DomainCreateWithFlags(dom, 0)
-			return err
-		})
-		if gone(err) {
-			return backend.ErrVolumeNotFound.Because(err)
-		}
-		return err
+		return c.start(ctx, dom)
 	case backend.PowerOff:
 		if !runs {
 			return nil
@@ -61,6 +61,72 @@ func (d *Driver) power(ctx context.Context, ref string, action backend.PowerActi
 		return c.shutdown(ctx, dom)
 	}
 	return backend.ErrUnsupported.Because(fmt.Errorf("power action %q", action))
+}
+
+// start starts a guest that is off and sees to it that it stays on. libvirt 9.0
+// handles the end of a process by and by: the guest of one that was destroyed
+// may have another by then, which libvirt takes for the one that ended, and
+// kills.
+func (c *conn) start(ctx context.Context, dom lv.Domain) error {
+	ended, err := c.ended(ctx, dom)
+	if err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		err := c.do(ctx, "start", func() error {
+			_, err := c.l.DomainCreateWithFlags(dom, 0)
+			return err
+		})
+		switch {
+		case gone(err):
+			return backend.ErrVolumeNotFound.Because(err)
+		case ended != lv.DomainShutoffDestroyed, err != nil && !processEnded(err):
+			return err
+		}
+		switch stays, unknown := c.stays(ctx, dom); {
+		case stays, unknown != nil:
+			return unknown
+		case try == startsMax:
+			return backend.ErrUnavailable.Because(cmp.Or(err, errors.New("its process ended soon after the start")))
+		}
+		c.host.d.log.Warn("a guest's process ended while it started; it is started again", "guest", dom.Name, "error", err)
+	}
+}
+
+// stays reports, once the time has passed in which libvirt may kill it, whether
+// the guest's process is there. A guest that somebody stopped has stayed.
+func (c *conn) stays(ctx context.Context, dom lv.Domain) (bool, error) {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for settled := time.Now().Add(settle); ; {
+		runs, err := c.runs(ctx, dom)
+		if err != nil {
+			return false, err
+		}
+		if !runs {
+			ended, err := c.ended(ctx, dom)
+			return ended != lv.DomainShutoffCrashed && ended != lv.DomainShutoffFailed, err
+		}
+		if time.Now().After(settled) {
+			return true, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
+// ended is why a guest that is off is.
+func (c *conn) ended(ctx context.Context, dom lv.Domain) (lv.DomainShutoffReason, error) {
+	return ask(ctx, c, "ask why "+dom.Name+" is off", func() (lv.DomainShutoffReason, error) {
+		state, reason, err := c.l.DomainGetState(dom, 0)
+		if lv.DomainState(state) != lv.DomainShutoff {
+			reason = int32(lv.DomainShutoffUnknown)
+		}
+		return lv.DomainShutoffReason(reason), err
+	})
 }
 
 func (c *conn) runs(ctx context.Context, dom lv.Domain) (bool, error) {

@@ -32,9 +32,38 @@ const busyDrive = "/cdrom"
 // repairLimit is how long a guest may take to let go of what is cleared.
 const repairLimit = 5 * time.Second
 
+// unmark takes the mark off after a change that is over. The caller need not
+// wait for it: who comes next to the guest does.
+func (g *guest) unmark(ctx context.Context) {
+	d := g.c.host.d
+	ctx = context.WithoutCancel(ctx)
+	unlock, err := d.unmarks.Lock(ctx, g.ref)
+	if err != nil {
+		return // the mark stays, and is looked into
+	}
+	d.unmarking.Go(func() {
+		defer unlock()
+		if err := whileRunning(g.c.setBusy(ctx, g.dom, "")); err != nil {
+			d.log.Warn("a guest keeps the mark of a change that is over", "host", g.c.host.Name, "guest", g.ref, "err", err)
+		}
+	})
+}
+
+// unmarked returns once no mark of this driver's is about to be taken off.
+func (d *Driver) unmarked(ctx context.Context, ref string) error {
+	unlock, err := d.unmarks.Lock(ctx, ref)
+	if err == nil {
+		unlock()
+	}
+	return err
+}
+
 // readSettled is read after everything interrupted is in order. The caller has
-// the guest's lock.
+// the guest's lock, or that of the volume whose mark it has.
 func (c *conn) readSettled(ctx context.Context, dom lv.Domain) (*guest, error) {
+	if err := c.host.d.unmarked(ctx, refOf(dom.UUID)); err != nil {
+		return nil, err
+	}
 	g, err := c.read(ctx, dom)
 	if err != nil || g.live == nil || g.live.busy == "" {
 		return g, err

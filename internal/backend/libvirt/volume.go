@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,7 +198,7 @@ func (d *Driver) grow(ctx context.Context, id string, bytes int64) error {
 	case err != nil:
 		return err
 	case len(all) == 0 && errors.Is(away, backend.ErrNoPool):
-		if done, _, err := d.growLive(ctx, id, bytes); done || err != nil {
+		if done, _, err := d.growLive(ctx, id, bytes, bytes); done || err != nil {
 			return err
 		}
 		return away
@@ -211,7 +212,8 @@ func (d *Driver) grow(ctx context.Context, id string, bytes int64) error {
 			return backend.ErrShrink
 		}
 	}
-	done, away, err := d.growLive(ctx, id, bytes)
+	least := slices.MinFunc(all, func(a, b *file) int { return cmp.Compare(a.bytes, b.bytes) }).bytes
+	done, away, err := d.growLive(ctx, id, least, bytes)
 	if done || err != nil {
 		return err
 	}
@@ -226,14 +228,15 @@ func (d *Driver) grow(ctx context.Context, id string, bytes int64) error {
 		}
 	}
 	// A guest that was started meanwhile may have opened the volume as it was.
-	_, _, err = d.growLive(context.WithoutCancel(ctx), id, bytes)
+	_, _, err = d.growLive(context.WithoutCancel(ctx), id, bytes, bytes)
 	return err
 }
 
-// growLive grows the volume where a running guest has it; done is false without
-// such a guest. away is the error of hosts that do not answer.
-func (d *Driver) growLive(ctx context.Context, id string, bytes int64) (done bool, away error, err error) {
-	users, away, err := d.users(ctx, id)
+// growLive grows the volume, which has so many bytes, where a running guest has
+// it; done is false without such a guest. away is the error of hosts that do not
+// answer.
+func (d *Driver) growLive(ctx context.Context, id string, has, bytes int64) (done bool, away error, err error) {
+	users, away, err := d.users(ctx, id, nil)
 	if err != nil {
 		return false, nil, err
 	}
@@ -247,7 +250,7 @@ func (d *Driver) growLive(ctx context.Context, id string, bytes int64) (done boo
 		}
 		if disk := g.live.volume(p, id); disk != nil {
 			done = true
-			if err := g.growDisk(ctx, disk, bytes); err != nil {
+			if err := g.growDisk(ctx, disk, has, bytes); err != nil {
 				return false, nil, err
 			}
 		}
@@ -255,14 +258,17 @@ func (d *Driver) growLive(ctx context.Context, id string, bytes int64) (done boo
 	return done, away, nil
 }
 
-// growDisk grows a disk of the running guest, which may have been grown already.
-func (g *guest) growDisk(ctx context.Context, disk *disk, bytes int64) error {
-	has, err := g.diskBytes(ctx, disk)
-	switch {
-	case err != nil || bytes == has:
-		return err
-	case bytes < has:
-		return backend.ErrShrink
+// growDisk grows a disk of the running guest. QEMU does not take it to be longer
+// than the volume is; where that has its new length already, QEMU may have it too.
+func (g *guest) growDisk(ctx context.Context, disk *disk, has, bytes int64) error {
+	if has >= bytes {
+		sees, err := g.diskBytes(ctx, disk)
+		switch {
+		case err != nil || bytes == sees:
+			return err
+		case bytes < sees:
+			return backend.ErrShrink
+		}
 	}
 	return g.c.do(ctx, "grow disk "+disk.dev, func() error {
 		return g.c.l.DomainBlockResize(g.dom, disk.dev, uint64(bytes), lv.DomainBlockResizeBytes)
@@ -289,7 +295,7 @@ func (d *Driver) DeleteVolume(ctx context.Context, volumeID string) error {
 }
 
 func (d *Driver) deleteVolume(ctx context.Context, id string) error {
-	users, away, err := d.users(ctx, id)
+	users, away, err := d.users(ctx, id, nil)
 	switch {
 	case err != nil:
 		return err
