@@ -12,7 +12,7 @@ import (
 
 // faultTime is how long each kind of kill goes on, however many rounds are asked
 // for; the round that is under way is finished.
-const faultTime = 50 * time.Second
+const faultTime = 40 * time.Second
 
 // TestLibvirtdKilled kills libvirtd at random moments of everything a tenant
 // asks for.

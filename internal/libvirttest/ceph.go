@@ -44,6 +44,9 @@ type Cluster struct {
 	port int    // of the monitor
 	key  []byte // of cephUser
 	last atomic.Int64
+
+	mu   sync.Mutex
+	free []string // pools that tests have left, empty
 }
 
 // Ceph is the cluster that the tests of a process share. Where Ceph is not
@@ -224,19 +227,43 @@ func (c *Cluster) Rbd(t testing.TB, args ...string) string {
 	return out
 }
 
-// NewPool makes an empty pool of Ceph's and returns its name. It stays as long
-// as the cluster.
+// NewPool is an empty pool of Ceph's for this test, by its name. To make one takes
+// Ceph longer than most tests: one that a test has left is used again.
 func (c *Cluster) NewPool(t testing.TB) string {
 	t.Helper()
-	name := fmt.Sprintf("pool%d", c.last.Add(1))
-	for _, command := range [][]string{
-		{"ceph", "osd", "pool", "create", name, "1", "1"},
-		{"rbd", "pool", "init", name},
-	} {
-		if _, err := c.run(command...); err != nil {
-			t.Fatal(err)
+	name := c.leftPool()
+	if name == "" {
+		name = fmt.Sprintf("pool%d", c.last.Add(1))
+		for _, command := range [][]string{
+			{"ceph", "osd", "pool", "create", name, "1", "1"},
+			{"rbd", "pool", "init", name},
+		} {
+			if _, err := c.run(command...); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
+	t.Cleanup(func() {
+		for _, image := range strings.Fields(c.Rbd(t, "ls", name)) {
+			if _, err := c.run("rbd", "rm", "--no-progress", name+"/"+image); err != nil {
+				return // a guest of another test's may watch it still
+			}
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.free = append(c.free, name)
+	})
+	return name
+}
+
+func (c *Cluster) leftPool() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.free) == 0 {
+		return ""
+	}
+	name := c.free[len(c.free)-1]
+	c.free = c.free[:len(c.free)-1]
 	return name
 }
 

@@ -70,12 +70,12 @@ func parallelOnOneGuest(k *kit) {
 }
 
 func oneVolumeOneGuest(k *kit) {
-	refs := make([]string, 8)
+	refs := make([]string, k.h.Guests)
 	for i := range refs {
 		refs[i] = k.vm()
 	}
 	id := k.volume()
-	for range 10 {
+	for range k.h.Rounds {
 		errs := together(len(refs), func(i int) error { return k.d.EnsureAttached(k.ctx, refs[i], id) })
 		winner := ""
 		for i, err := range errs {
@@ -97,7 +97,7 @@ func oneVolumeOneGuest(k *kit) {
 
 func attachAgainstDelete(k *kit) {
 	ref := k.vm()
-	for range 20 {
+	for range k.h.Rounds {
 		id := k.volume()
 		errs := together(2, func(i int) error {
 			if i == 0 {
@@ -123,7 +123,7 @@ func attachAgainstDelete(k *kit) {
 // others takes it back.
 func parallelGrow(k *kit) {
 	const sizes = 8
-	for range 20 {
+	for range k.h.Rounds {
 		id := k.volume()
 		errs := together(sizes, func(i int) error { return k.d.GrowVolume(k.ctx, id, int64(2+i)*volumeBytes) })
 		k.ok(errs[sizes-1])
@@ -139,7 +139,7 @@ func parallelGrow(k *kit) {
 
 func insertAgainstDelete(k *kit) {
 	ref := k.vm()
-	for range 20 {
+	for range k.h.Rounds {
 		key := k.iso()
 		errs := together(2, func(i int) error {
 			if i == 0 {
@@ -201,8 +201,8 @@ func slotsHoldUnderPressure(k *kit) {
 
 // parallelGuests works on many guests at once and wants each to end with its own.
 func parallelGuests(k *kit) {
-	const n = 10
-	var refs, ids [n]string
+	n := k.h.Guests
+	refs, ids := make([]string, n), make([]string, n)
 	for i := range n {
 		refs[i], ids[i] = k.vm(), newID()
 	}

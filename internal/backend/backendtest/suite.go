@@ -50,6 +50,10 @@ type Harness struct {
 	// Cycles is how often the endurance case attaches and detaches; 0 means
 	// 1000, or 100 with -short.
 	Cycles int
+	// Rounds is how often a case repeats a race, and Guests how many guests the
+	// cases with many have; 0 means 20 and 10. Guests with processes of their own
+	// take their time.
+	Rounds, Guests int
 }
 
 // volumeBytes is the size of the suite's volumes: small enough to read whole,
@@ -96,6 +100,12 @@ func newKit(t *testing.T, h Harness) *kit {
 		t.Fatal("a driver with tray locks needs Harness.LockTray")
 	case info.MaxVolumes < 1:
 		t.Fatalf("Info.MaxVolumes is %d", info.MaxVolumes)
+	}
+	if h.Rounds == 0 {
+		h.Rounds = 20
+	}
+	if h.Guests == 0 {
+		h.Guests = 10
 	}
 	k := &kit{T: t, h: h, d: h.Driver, ctx: t.Context()}
 	t.Cleanup(func() {

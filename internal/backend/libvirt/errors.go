@@ -61,7 +61,7 @@ func trayBusy(err error) bool {
 
 // processEnded: the guest's process was gone before libvirt had set it up.
 func processEnded(err error) bool {
-	return says(err, "process exited while connecting to monitor", "domain is no longer running", "end of file from qemu monitor", "unable to read from monitor")
+	return says(err, "process exited while connecting to monitor", "domain is no longer running", "closed the monitor", "end of file from qemu monitor", "unable to read from monitor")
 }
 
 func exists(err error) bool {

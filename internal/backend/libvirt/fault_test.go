@@ -72,7 +72,7 @@ func agree(t testing.TB, d *Driver, ref, id string, want bool) {
 	}
 }
 
-const killTime = time.Minute
+const killTime = 30 * time.Second
 
 // TestKilledDaemon kills libvirtd in the middle of every kind of call. A repeat
 // ends as if nothing had been, and nothing is left in QEMU.

@@ -40,7 +40,7 @@ func TestSuiteRBD(t *testing.T) {
 		r := newRig(t, libvirttest.Shared(t))
 		pool := r.onCeph(t, c)
 		h := r.harness(t, Options{MaxVolumes: 4})
-		h.Write = nil
+		h.Write, h.Rounds = nil, 4
 		h.Read = func(t *testing.T, id string) []byte {
 			path := filepath.Join(t.TempDir(), "export")
 			c.Rbd(t, "export", "--no-progress", pool+"/"+id, path)

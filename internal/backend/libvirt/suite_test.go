@@ -249,6 +249,6 @@ func (r *rig) harness(t *testing.T, o Options) backendtest.Harness {
 			ok(t, errors.Join(err, f.Close()))
 		},
 		Strays: func(t *testing.T) []string { return r.strays(t) },
-		Cycles: 20,
+		Cycles: 20, Rounds: 8, Guests: 4,
 	}
 }
