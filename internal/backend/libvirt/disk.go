@@ -9,6 +9,7 @@ import (
 	"time"
 
 	lv "github.com/digitalocean/go-libvirt"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/drivebay/drivebay/internal/backend"
 )
@@ -48,20 +49,47 @@ func (d *Driver) attach(ctx context.Context, ref, id string) error {
 	if err != nil {
 		return err
 	}
-	g, err := c.readSettled(ctx, dom)
-	if err != nil {
+	var (
+		g               *guest
+		f               *file
+		others          []*guest
+		unseen, unasked error
+		asking          errgroup.Group
+	)
+	asking.Go(func() (err error) { g, err = c.readSettled(ctx, dom); return err })
+	asking.Go(func() error { f, unseen = d.volumeOn(ctx, c, id); return nil })
+	asking.Go(func() error { others, _, unasked = d.users(ctx, id, &found{c, dom}); return nil })
+	switch err := asking.Wait(); {
+	case err != nil:
 		return err
-	}
-	f, unseen := d.volumeOn(ctx, c, id)
-	if unseen != nil && !errors.Is(unseen, backend.ErrNoPool) {
+	case unseen != nil && !errors.Is(unseen, backend.ErrNoPool):
 		return unseen
 	}
 	p, err := c.volumePool(ctx)
 	if err != nil {
 		return err
 	}
-	var s slot
-	have, lacks := 0, uint32(0)
+	s, have, lacks, err := g.connected(p, id)
+	switch {
+	case err != nil || lacks == 0:
+		return err
+	case unseen != nil:
+		return unseen
+	}
+	if !have {
+		if unasked != nil {
+			return unasked
+		}
+		if s, err = g.slotFor(p, id, others); err != nil {
+			return err
+		}
+	}
+	return g.connect(ctx, f.p, id, s, lacks)
+}
+
+// connected says which definitions lack the volume, and where the other one, if
+// any, has it.
+func (g *guest) connected(p *pool, id string) (s slot, have bool, lacks uint32, err error) {
 	for _, m := range g.both() {
 		flag := config
 		if m == g.live {
@@ -74,40 +102,29 @@ func (d *Driver) attach(ctx context.Context, ref, id string) error {
 		}
 		// A snapshot's overlay has the volume below it.
 		if !slices.ContainsFunc(disk.named, func(source string) bool { return p.idOf(source) == id }) {
-			return backend.ErrConflict.Because(fmt.Errorf("disk %s of guest %s is %q", disk.alias, ref, disk.source))
+			return s, false, 0, backend.ErrConflict.Because(fmt.Errorf("disk %s of guest %s is %q", disk.alias, g.ref, disk.source))
 		}
-		s = slotOf(disk)
-		have++
+		s, have = slotOf(disk), true
 	}
-	switch {
-	case lacks == 0:
-		return nil
-	case unseen != nil:
-		return unseen
-	}
-	if have == 0 {
-		if s, err = d.checkAttach(ctx, g, p, id); err != nil {
-			return err
-		}
-	}
-	return g.connect(ctx, f.p, id, s, lacks)
+	return s, have, lacks, nil
 }
 
-// checkAttach says whether the guest may have the volume, and where. QEMU's lock
-// on a file refuses a second guest that runs, but nothing refuses one that is
-// off, and Ceph hands an image's lock to whoever asks.
-func (d *Driver) checkAttach(ctx context.Context, g *guest, p *pool, id string) (slot, error) {
-	used, _, err := d.users(ctx, id, g)
-	if err != nil {
-		return slot{}, err
+// slotFor says whether the guest may have the volume, and where; others are the
+// guests beside it that name the volume. QEMU's lock on a file refuses a second
+// guest that runs, but nothing refuses one that is off, and Ceph hands an image's
+// lock to whoever asks.
+func (g *guest) slotFor(p *pool, id string, others []*guest) (slot, error) {
+	if g.names(p, id) {
+		others = append(others, g)
 	}
-	if len(used) > 0 {
-		return slot{}, backend.ErrInUse.Because(fmt.Errorf("guest %s names volume %s", used[0].ref, id))
+	if len(others) > 0 {
+		return slot{}, backend.ErrInUse.Because(fmt.Errorf("guest %s names volume %s", others[0].ref, id))
 	}
-	if len(g.volumes(p)) > d.opts.MaxVolumes { // one more than that: the ROOT disk
+	opts := g.c.host.d.opts
+	if len(g.volumes(p)) > opts.MaxVolumes { // one more than that: the ROOT disk
 		return slot{}, backend.ErrNoSlot
 	}
-	return g.freeSlot(d.opts.DiskBus)
+	return g.freeSlot(opts.DiskBus)
 }
 
 // connect adds the disk to the definitions that lack it. From the mark on it is

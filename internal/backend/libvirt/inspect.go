@@ -17,9 +17,8 @@ import (
 // calls of one connection at a time, and a running domain is two.
 const readAhead = 2
 
-// guests reads every domain of the host, but not again the one that was seen, if
-// any.
-func (c *conn) guests(ctx context.Context, seen *guest) ([]*guest, error) {
+// guests reads every domain of the host but one, if that is not nil.
+func (c *conn) guests(ctx context.Context, except *found) ([]*guest, error) {
 	doms, err := c.domains(ctx)
 	if err != nil {
 		return nil, err
@@ -28,8 +27,7 @@ func (c *conn) guests(ctx context.Context, seen *guest) ([]*guest, error) {
 	var reading errgroup.Group
 	reading.SetLimit(readAhead)
 	for i, dom := range doms {
-		if seen != nil && seen.c == c && seen.dom.UUID == dom.UUID {
-			all[i] = seen
+		if except != nil && except.c == c && except.dom.UUID == dom.UUID {
 			continue
 		}
 		reading.Go(func() (err error) {
@@ -47,10 +45,10 @@ func (c *conn) guests(ctx context.Context, seen *guest) ([]*guest, error) {
 
 // guests reads every domain of every host. away is the error of hosts that do
 // not answer.
-func (d *Driver) guests(ctx context.Context, seen *guest) (all []*guest, away error, err error) {
+func (d *Driver) guests(ctx context.Context, except *found) (all []*guest, away error, err error) {
 	lists := make([][]*guest, len(d.hosts))
 	errs := onHosts(ctx, d.hosts, func(i int, c *conn) (err error) {
-		lists[i], err = c.guests(ctx, seen)
+		lists[i], err = c.guests(ctx, except)
 		return err
 	})
 	if err := ctx.Err(); err != nil {
@@ -61,13 +59,13 @@ func (d *Driver) guests(ctx context.Context, seen *guest) (all []*guest, away er
 
 // users are the guests that name the volume in any way. A guest that does so
 // with an interrupted change alone has it put in order first. The caller has the
-// volume's lock; seen is a guest it has read, or nil.
-func (d *Driver) users(ctx context.Context, id string, seen *guest) (users []*guest, away error, err error) {
+// volume's lock.
+func (d *Driver) users(ctx context.Context, id string, except *found) (users []*guest, away error, err error) {
 	known, err := d.adopted(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	all, away, err := d.guests(ctx, seen)
+	all, away, err := d.guests(ctx, except)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,11 +80,16 @@ func (d *Driver) users(ctx context.Context, id string, seen *guest) (users []*gu
 				return nil, nil, err
 			}
 		}
-		if slices.ContainsFunc(g.both(), func(m *machine) bool { return m.names(p, id) }) {
+		if g.names(p, id) {
 			users = append(users, g)
 		}
 	}
 	return users, away, nil
+}
+
+// names reports whether the guest names the volume in any way.
+func (g *guest) names(p *pool, id string) bool {
+	return slices.ContainsFunc(g.both(), func(m *machine) bool { return m.names(p, id) })
 }
 
 // volumes are those connected to the guest now or after its next start, sorted.

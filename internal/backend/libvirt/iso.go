@@ -226,17 +226,23 @@ func (d *Driver) setMedia(ctx context.Context, ref, key string, force bool) erro
 	if err != nil {
 		return err
 	}
-	g, err := c.readSettled(ctx, dom)
-	if err != nil {
-		return err
-	}
-	want := ""
+	var (
+		g      *guest
+		want   string
+		asking errgroup.Group
+	)
+	asking.Go(func() (err error) { g, err = c.readSettled(ctx, dom); return err })
 	if key != "" {
-		f, err := d.imageFor(ctx, c, key)
-		if err != nil {
+		asking.Go(func() error {
+			f, err := d.imageFor(ctx, c, key)
+			if err == nil {
+				want = f.p.sourceOf(f.ref.Name)
+			}
 			return err
-		}
-		want = f.p.sourceOf(f.ref.Name)
+		})
+	}
+	if err := asking.Wait(); err != nil {
+		return err
 	}
 	marked := false
 	defer func() {

@@ -1,13 +1,13 @@
 package libvirt
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	lv "github.com/digitalocean/go-libvirt"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/drivebay/drivebay/internal/backend"
 )
@@ -192,13 +192,21 @@ func (d *Driver) GrowVolume(ctx context.Context, volumeID string, bytes int64) e
 // disk and what the guest sees of it in one, else the storage. Neither refuses a
 // smaller size, so what is there is looked at first.
 func (d *Driver) grow(ctx context.Context, id string, bytes int64) error {
-	all, away, err := d.volumeFiles(ctx, id, true)
+	var (
+		all          []*file
+		users        []*guest
+		away, silent error
+		asking       errgroup.Group
+	)
+	asking.Go(func() (err error) { all, away, err = d.volumeFiles(ctx, id, true); return err })
+	asking.Go(func() (err error) { users, silent, err = d.users(ctx, id, nil); return err })
+	if err := asking.Wait(); err != nil {
+		return err
+	}
 	all = whole(all)
 	switch {
-	case err != nil:
-		return err
 	case len(all) == 0 && errors.Is(away, backend.ErrNoPool):
-		if done, _, err := d.growLive(ctx, id, bytes, bytes); done || err != nil {
+		if done, err := growLive(ctx, users, id, bytes, bytes); done || err != nil {
 			return err
 		}
 		return away
@@ -207,20 +215,20 @@ func (d *Driver) grow(ctx context.Context, id string, bytes int64) error {
 	case len(all) == 0:
 		return backend.ErrVolumeNotFound
 	}
+	least := all[0].bytes
 	for _, f := range all {
+		least = min(least, f.bytes)
 		if bytes < f.bytes {
 			return backend.ErrShrink
 		}
 	}
-	least := slices.MinFunc(all, func(a, b *file) int { return cmp.Compare(a.bytes, b.bytes) }).bytes
-	done, away, err := d.growLive(ctx, id, least, bytes)
-	if done || err != nil {
+	if done, err := growLive(ctx, users, id, least, bytes); done || err != nil {
 		return err
 	}
 	for _, f := range all {
 		if f.bytes < bytes {
-			if f.p.rbd != nil && away != nil {
-				return away // a guest there may have it, and would not see the new size
+			if f.p.rbd != nil && silent != nil {
+				return silent // a guest there may have it, and would not see the new size
 			}
 			if err := f.resize(ctx, bytes); err != nil {
 				return err
@@ -228,22 +236,22 @@ func (d *Driver) grow(ctx context.Context, id string, bytes int64) error {
 		}
 	}
 	// A guest that was started meanwhile may have opened the volume as it was.
-	_, _, err = d.growLive(context.WithoutCancel(ctx), id, bytes, bytes)
+	ctx = context.WithoutCancel(ctx)
+	users, _, err := d.users(ctx, id, nil)
+	if err != nil {
+		return err
+	}
+	_, err = growLive(ctx, users, id, bytes, bytes)
 	return err
 }
 
-// growLive grows the volume, which has so many bytes, where a running guest has
-// it; done is false without such a guest. away is the error of hosts that do not
-// answer.
-func (d *Driver) growLive(ctx context.Context, id string, has, bytes int64) (done bool, away error, err error) {
-	users, away, err := d.users(ctx, id, nil)
-	if err != nil {
-		return false, nil, err
-	}
+// growLive grows the volume, which has so many bytes, where one of the guests
+// runs with it; done is false without such a guest.
+func growLive(ctx context.Context, users []*guest, id string, has, bytes int64) (done bool, err error) {
 	for _, g := range users {
 		p, err := g.c.volumePool(ctx)
 		if err != nil {
-			return false, nil, err
+			return false, err
 		}
 		if g.live == nil {
 			continue
@@ -251,11 +259,11 @@ func (d *Driver) growLive(ctx context.Context, id string, has, bytes int64) (don
 		if disk := g.live.volume(p, id); disk != nil {
 			done = true
 			if err := g.growDisk(ctx, disk, has, bytes); err != nil {
-				return false, nil, err
+				return false, err
 			}
 		}
 	}
-	return done, away, nil
+	return done, nil
 }
 
 // growDisk grows a disk of the running guest. QEMU does not take it to be longer
