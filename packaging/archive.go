@@ -24,7 +24,7 @@ type file struct {
 
 // archive packs the binary with what belongs to it: a zip for Windows, else a
 // tar.gz. All is in one folder, named as the archive.
-func (r *release) archive(t target, binary string) error {
+func (r *release) archive(t target, binary string, d documents) error {
 	program := file{"drivebay", 0o755, nil}
 	if t.os == "windows" {
 		program.name += ".exe"
@@ -40,6 +40,10 @@ func (r *release) archive(t target, binary string) error {
 			return err
 		}
 		files = append(files, file{name, 0o644, data})
+	}
+	files = append(files, d.completions...)
+	if t.os != "windows" {
+		files = append(files, d.manual...)
 	}
 	folder := strings.Join([]string{"drivebay", r.version, t.os, t.arch}, "_")
 	write, ending := writeTar, ".tar.gz"

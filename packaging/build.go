@@ -13,19 +13,22 @@ import (
 // Go tool's default.
 var settled = []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=", "GOEXPERIMENT=", "GOAMD64=v1", "GOARM64=v8.0"}
 
-// build makes the binary for t.
-func (r *release) build(t target, binary string) error {
-	fmt.Fprintln(r.log, "building", r.version, "for", t)
-	absolute, err := filepath.Abs(binary)
+// build makes the binary for t, once for each folder, and returns its path.
+func (r *release) build(t target, folder string) (binary string, err error) {
+	binary, err = filepath.Abs(filepath.Join(folder, t.os+"-"+t.arch))
 	if err != nil {
-		return err
+		return "", err
 	}
+	if _, err := os.Stat(binary); err == nil {
+		return binary, nil
+	}
+	fmt.Fprintln(r.log, "building", r.version, "for", t)
 	const cli = "github.com/drivebay/drivebay/internal/cli"
 	linker := fmt.Sprintf("-s -w -X %s.release=%s -X %s.revision=%s", cli, r.version, cli, r.commit)
 	env := append(settled, "GOOS="+t.os, "GOARCH="+t.arch)
 	// The Go tool's own stamp depends on how the commit was checked out.
-	_, err = output(r.root, env, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", linker, "-o", absolute, "./cmd/drivebay")
-	return err
+	_, err = output(r.root, env, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", linker, "-o", binary, "./cmd/drivebay")
+	return binary, err
 }
 
 // output runs a command in dir and returns what it prints.

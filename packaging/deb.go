@@ -2,11 +2,11 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
-	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/goreleaser/nfpm/v2"
 	"github.com/goreleaser/nfpm/v2/deb"
@@ -15,7 +15,7 @@ import (
 
 // debian makes the Debian package. Its scripts, unit and settings are in
 // debian/; work is a folder for files that are made.
-func (r *release) debian(t target, binary, work string) error {
+func (r *release) debian(t target, binary string, d documents, work string) error {
 	version, err := debianVersion(r.version)
 	if err != nil {
 		return err
@@ -30,6 +30,21 @@ func (r *release) debian(t target, binary, work string) error {
 	}
 	settings := put(filepath.Join(own, "drivebay.yaml"), "/etc/drivebay/drivebay.yaml", 0o640)
 	settings.Type = files.TypeConfigNoReplace
+	contents := files.Contents{
+		put(binary, "/usr/bin/drivebay", 0o755),
+		put(filepath.Join(own, "drivebay.service"), "/usr/lib/systemd/system/drivebay.service", 0o644),
+		settings,
+		put(filepath.Join(own, "copyright"), "/usr/share/doc/drivebay/copyright", 0o644),
+		put(changes, "/usr/share/doc/drivebay/changelog.gz", 0o644),
+		put(filepath.Join(r.root, "drivebay.example.yaml"), "/usr/share/doc/drivebay/examples/drivebay.example.yaml", 0o644),
+	}
+	written, err := d.write(work)
+	if err != nil {
+		return err
+	}
+	for _, to := range slices.Sorted(maps.Keys(written)) {
+		contents = append(contents, put(written[to], to, 0o644))
+	}
 	info := nfpm.WithDefaults(&nfpm.Info{
 		Name: "drivebay", Arch: t.arch, Platform: t.os, Version: version, VersionSchema: "none",
 		Section: "admin", Priority: "optional", Maintainer: r.maintainer, License: "Apache-2.0", MTime: r.at,
@@ -42,14 +57,7 @@ func (r *release) debian(t target, binary, work string) error {
 			Depends:    []string{"adduser"},
 			Recommends: []string{"ca-certificates"},
 			Suggests:   []string{"libvirt-daemon-system", "postgresql"},
-			Contents: files.Contents{
-				put(binary, "/usr/bin/drivebay", 0o755),
-				put(filepath.Join(own, "drivebay.service"), "/usr/lib/systemd/system/drivebay.service", 0o644),
-				settings,
-				put(filepath.Join(own, "copyright"), "/usr/share/doc/drivebay/copyright", 0o644),
-				put(changes, "/usr/share/doc/drivebay/changelog.gz", 0o644),
-				put(filepath.Join(r.root, "drivebay.example.yaml"), "/usr/share/doc/drivebay/examples/drivebay.example.yaml", 0o644),
-			},
+			Contents:   contents,
 			Scripts: nfpm.Scripts{
 				PostInstall: filepath.Join(own, "postinst"),
 				PreRemove:   filepath.Join(own, "prerm"),
@@ -67,15 +75,10 @@ func (r *release) debian(t target, binary, work string) error {
 
 // writeChanges writes the changelog that a package has to have.
 func (r *release) writeChanges(path, version string) error {
-	var packed bytes.Buffer
-	out, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	data, err := gzipped(fmt.Appendf(nil, "drivebay (%s) unstable; urgency=medium\n\n  * Version %s.\n\n -- %s  %s\n",
+		version, r.version, r.maintainer, r.at.Format("Mon, 02 Jan 2006 15:04:05 -0700")))
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "drivebay (%s) unstable; urgency=medium\n\n  * Version %s.\n\n -- %s  %s\n",
-		version, r.version, r.maintainer, r.at.Format("Mon, 02 Jan 2006 15:04:05 -0700"))
-	if err := errors.Join(err, out.Close()); err != nil {
-		return err
-	}
-	return os.WriteFile(path, packed.Bytes(), 0o644)
+	return os.WriteFile(path, data, 0o644)
 }

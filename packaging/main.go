@@ -1,6 +1,6 @@
 // Command packaging builds what a release consists of, into an empty folder:
 // for each system an archive with the static binary, Debian packages for Linux,
-// and SHA256SUMS. The same commit gives the same bytes with the same Go version,
+// and SHA256SUMS. Manual pages and completions are in all of them. The same commit gives the same bytes with the same Go version,
 // wherever and whenever it is built.
 //
 // It is a module of its own, so that nobody inherits what it needs.
@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -91,18 +90,22 @@ func (r *release) make() error {
 		return err
 	}
 	defer os.RemoveAll(work)
+	documents, err := r.document(work)
+	if err != nil {
+		return fmt.Errorf("manual pages and completions: %w", err)
+	}
 	for _, t := range r.targets {
-		binary := filepath.Join(work, t.os+"-"+t.arch)
-		if err := r.build(t, binary); err != nil {
+		binary, err := r.build(t, work)
+		if err != nil {
 			return fmt.Errorf("build for %s: %w", t, err)
 		}
-		if err := r.archive(t, binary); err != nil {
+		if err := r.archive(t, binary, documents); err != nil {
 			return fmt.Errorf("archive for %s: %w", t, err)
 		}
 		if t.os != "linux" {
 			continue
 		}
-		if err := r.debian(t, binary, work); err != nil {
+		if err := r.debian(t, binary, documents, work); err != nil {
 			return fmt.Errorf("debian package for %s: %w", t, err)
 		}
 	}

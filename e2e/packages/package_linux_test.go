@@ -67,6 +67,14 @@ func tryArchive(t *testing.T, b built, system string) {
 			t.Errorf("%s: %v, %v; is it as in the repository: %v", name, err, err2, bytes.Equal(got, want))
 		}
 	}
+	for name, has := range map[string]string{
+		"man/drivebay-volume-create.1": ".TH", "completions/drivebay.bash": "__start_drivebay", "completions/_drivebay": "#compdef drivebay",
+		"completions/drivebay.fish": "complete", "completions/drivebay.ps1": "Register-ArgumentCompleter",
+	} {
+		if got, err := os.ReadFile(filepath.Join(to, name)); err != nil || !bytes.Contains(got, []byte(has)) {
+			t.Errorf("%s: %v; it should have %q", name, err, has)
+		}
+	}
 	out, err := exec.CommandContext(t.Context(), filepath.Join(to, "drivebay"), "version", "-o", "json").Output()
 	var says struct{ Version, Commit, Platform string }
 	if err == nil {
@@ -80,6 +88,16 @@ func tryArchive(t *testing.T, b built, system string) {
 // live installs the package, runs its server, upgrades, removes and purges.
 func live(t *testing.T, first, second built) {
 	m := newMachine(t)
+	// A machine may leave such files out when it installs a package.
+	listed := m.run("dpkg-deb", "--contents", put(m, first))
+	for _, name := range []string{
+		"man/man1/drivebay-volume-create.1.gz", "bash-completion/completions/drivebay", "zsh/vendor-completions/_drivebay",
+		"fish/vendor_completions.d/drivebay.fish",
+	} {
+		if !regexp.MustCompile(`(?m)^-rw-r--r-- root/root .* \./usr/share/` + regexp.QuoteMeta(name) + `$`).MatchString(listed) {
+			t.Errorf("the package has no %s", name)
+		}
+	}
 	m.run("dpkg", "--install", put(m, first))
 	checkInstalled(m, olderDebian)
 	checkUnit(m)
