@@ -33,6 +33,7 @@ func TestGuestKeepsVolume(t *testing.T) {
 	s.fails(s.remove(id, device), "guest_did_not_release")
 	s.agree(g, device)
 	g.Destroy()
+	testneed.Eventually(t, "the device is shown as off", func() bool { return s.vps(device).Status == "Stopped" })
 	s.done(s.remove(id, device))
 	s.healthy()
 }

@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -238,7 +240,14 @@ func (s *Server) startEngine(ctx context.Context) error {
 	s.deaf = deaf
 	go func() {
 		defer close(deaf)
-		s.ISOs.Listen(engineCtx, s.facilities, s.log)
+		var hearing sync.WaitGroup
+		hearing.Go(func() { s.ISOs.Listen(engineCtx, s.facilities, s.log) })
+		for _, code := range s.cfg.LibvirtFacilities() {
+			if len(s.cfg.Facilities) == 0 || slices.Contains(s.cfg.Facilities, code) {
+				hearing.Go(func() { s.VPS.Follow(engineCtx, code, s.log) })
+			}
+		}
+		hearing.Wait()
 	}()
 	return nil
 }

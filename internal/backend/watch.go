@@ -3,7 +3,9 @@ package backend
 import (
 	"context"
 	"io/fs"
+	"log/slog"
 	"sync"
+	"time"
 )
 
 // GuestEvent is what Watch tells: something happened to a guest.
@@ -22,6 +24,31 @@ const (
 	GuestStopped GuestChange = "stopped"
 	GuestUnknown GuestChange = "unknown" // look again
 )
+
+// followAgain is how soon Follow tries again.
+const followAgain = 5 * time.Second
+
+// Follow calls fn for what happens to the guests of a facility, in order and one
+// at a time, until ctx ends. A driver that cannot be had, or not be heard any
+// more, is tried again every few seconds; what happened meanwhile is lost.
+func Follow(ctx context.Context, drivers Provider, facilityCode string, log *slog.Logger, fn func(GuestEvent)) {
+	for {
+		driver, err := drivers.Driver(facilityCode)
+		if err == nil {
+			err = driver.Watch(ctx, fn)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		log.Warn("guests are not heard of", "facility", facilityCode, "error", err)
+		again := time.NewTimer(followAgain)
+		select {
+		case <-ctx.Done():
+		case <-again.C:
+		}
+		again.Stop()
+	}
+}
 
 // Watchers passes what happens to guests on to all who watch. A driver keeps
 // one for its Watch. The zero value is ready to use.

@@ -10,12 +10,8 @@ import (
 	"github.com/drivebay/drivebay/internal/backend"
 )
 
-// How often Listen looks which facilities have guests to hear of, and how soon
-// it tries again where a driver cannot be heard.
-const (
-	listenEvery = time.Minute
-	listenAgain = 5 * time.Second
-)
+// listenEvery is how often Listen looks which facilities have guests to hear of.
+const listenEvery = time.Minute
 
 // ears are the facilities whose guests are to be heard of. The zero value is
 // ready to use.
@@ -82,28 +78,12 @@ func (s *Service) hear(facilityCode string) {
 
 // watch hears of the guests of a facility until ctx ends.
 func (s *Service) watch(ctx context.Context, facilityCode string, log *slog.Logger) {
-	log = log.With("facility", facilityCode)
-	for ctx.Err() == nil {
-		driver, err := s.Drivers.Driver(facilityCode)
-		if err == nil {
-			err = driver.Watch(ctx, func(e backend.GuestEvent) {
-				if e.What == backend.GuestStopped {
-					return
-				}
-				if err := s.look(ctx, facilityCode, e.Ref, e.What == backend.GuestReset); err != nil && ctx.Err() == nil {
-					log.Warn("move on what a guest starts from", "guest", e.Ref, "event", e.What, "error", err)
-				}
-			})
-		}
-		if ctx.Err() != nil {
+	backend.Follow(ctx, s.Drivers, facilityCode, log, func(e backend.GuestEvent) {
+		if e.What == backend.GuestStopped {
 			return
 		}
-		log.Warn("guests are not heard of", "error", err)
-		again := time.NewTimer(listenAgain)
-		select {
-		case <-ctx.Done():
-		case <-again.C:
+		if err := s.look(ctx, facilityCode, e.Ref, e.What == backend.GuestReset); err != nil && ctx.Err() == nil {
+			log.Warn("move on what a guest starts from", "facility", facilityCode, "guest", e.Ref, "event", e.What, "error", err)
 		}
-		again.Stop()
-	}
+	})
 }

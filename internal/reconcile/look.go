@@ -144,7 +144,7 @@ func moved(rows Rows, view backend.View) (out []Status) {
 	for _, d := range rows.Devices {
 		g, there := c.guests[d.Ref]
 		now := vps.StatusOf(g.Running)
-		if there && now != d.Status && d.Status != vps.Creating && d.Status != vps.Failed && !c.busyDevices[d.ID] {
+		if there && now != d.Status && d.Status.Follows() && !c.busyDevices[d.ID] {
 			out = append(out, Status{DeviceID: d.ID, From: d.Status, To: now})
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/drivebay/drivebay/internal/backend"
 	"github.com/drivebay/drivebay/internal/fault"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/vps"
 	"github.com/drivebay/drivebay/internal/worldtest"
 )
@@ -106,6 +107,29 @@ func TestRegisterFails(t *testing.T) {
 	driver.AddGuest(backend.Guest{Ref: labRef, Name: "web", Host: "h2", Running: true})
 	n.ID = 5001
 	w.Succeeds(create(t, w, n))
+	w.Check()
+}
+
+// The status of a device follows a guest that others start and stop.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	w, n := lab(t)
+	w.Succeeds(create(t, w, n))
+	driver := w.Drivers[worldtest.Lab]
+	testneed.Eventually(t, "the guests are heard of", func() bool { return driver.Watched() > 0 })
+	is := func(want vps.Status) {
+		t.Helper()
+		testneed.Eventually(t, "the device is "+string(want), func() bool {
+			d, err := w.VPS.Get(ctx, mine, 5000)
+			return err == nil && d.Status == want
+		})
+	}
+	driver.StartGuest(labRef)
+	is(vps.Running)
+	driver.StopGuest(labRef)
+	is(vps.Stopped)
+	driver.StartGuest(labRef)
+	is(vps.Running)
 	w.Check()
 }
 

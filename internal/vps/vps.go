@@ -59,6 +59,10 @@ func StatusOf(running bool) Status {
 	return Stopped
 }
 
+// Follows tells whether a device of the status shows that of its guest, where
+// that was made elsewhere.
+func (s Status) Follows() bool { return s != Creating && s != Failed }
+
 // Device is one VPS instance.
 type Device struct {
 	ID           int64

@@ -3,6 +3,7 @@ package worldtest
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/drivebay/drivebay/internal/access"
@@ -37,7 +38,13 @@ func (w *World) Start() {
 	deaf := make(chan struct{})
 	go func() {
 		defer close(deaf)
-		w.ISOs.Listen(ctx, facilities, slog.New(slog.DiscardHandler))
+		quiet := slog.New(slog.DiscardHandler)
+		var hearing sync.WaitGroup
+		hearing.Go(func() { w.ISOs.Listen(ctx, facilities, quiet) })
+		if w.Drivers[Lab] != nil {
+			hearing.Go(func() { w.VPS.Follow(ctx, Lab, quiet) })
+		}
+		hearing.Wait()
 	}()
 	w.mu.Lock()
 	w.engine, w.boot, w.stop, w.drained, w.deaf, w.dying = e, boot, stop, drained, deaf, make(chan struct{})
