@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -133,16 +134,19 @@ func (g *Guest) Destroy() {
 	g.must("destroy", func(conn *libvirt.Libvirt, domain libvirt.Domain) error { return conn.DomainDestroy(domain) })
 }
 
-// Crash ends the guest's process without a word to libvirt, as soon as there is
-// one.
-func (g *Guest) Crash() {
-	g.t.Helper()
-	g.until("has a process", func() bool { return len(processes(g.UUID)) > 0 })
+// Crash ends the guest's processes without a word to libvirt, but those it has
+// ended before, and returns their numbers. There may be none.
+func (g *Guest) Crash(before []int) (ended []int) {
 	for _, id := range processes(g.UUID) {
+		if slices.Contains(before, id) {
+			continue // it takes a moment
+		}
 		if err := syscall.Kill(id, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			g.t.Error(err)
 		}
+		ended = append(ended, id)
 	}
+	return ended
 }
 
 // processes are the numbers of those with a text among their arguments.

@@ -59,11 +59,6 @@ func trayBusy(err error) bool {
 	return !errors.Is(err, backend.ErrTrayLocked) && isCode(err, lv.ErrInternalError) && says(err, "tray of") && says(err, "is not open")
 }
 
-// processEnded: the guest's process was gone before libvirt had set it up.
-func processEnded(err error) bool {
-	return says(err, "process exited while connecting to monitor", "domain is no longer running", "closed the monitor", "end of file from qemu monitor", "unable to read from monitor")
-}
-
 func exists(err error) bool {
 	return isCode(err, lv.ErrStorageVolExist) || says(err, "file exists", "already exists")
 }

@@ -80,12 +80,16 @@ func (c *conn) start(ctx context.Context, dom lv.Domain) error {
 		switch {
 		case gone(err):
 			return backend.ErrVolumeNotFound.Because(err)
-		case ended != lv.DomainShutoffDestroyed, err != nil && !processEnded(err):
+		case ended != lv.DomainShutoffDestroyed, c.isLost(), err != nil && kindOf(err) != backend.ErrUnavailable:
 			return err
 		}
-		switch stays, unknown := c.stays(ctx, dom); {
-		case stays, unknown != nil:
+		runs, ended, unknown := c.settled(ctx, dom)
+		died := ended == lv.DomainShutoffCrashed || ended == lv.DomainShutoffFailed
+		switch {
+		case unknown != nil:
 			return unknown
+		case runs, err == nil && !died: // else somebody has stopped it
+			return nil
 		case try == startsMax:
 			return backend.ErrUnavailable.Because(cmp.Or(err, errors.New("its process ended soon after the start")))
 		}
@@ -93,27 +97,24 @@ func (c *conn) start(ctx context.Context, dom lv.Domain) error {
 	}
 }
 
-// stays reports, once the time has passed in which libvirt may kill it, whether
-// the guest's process is there. A guest that somebody stopped has stayed.
-func (c *conn) stays(ctx context.Context, dom lv.Domain) (bool, error) {
+// settled tells, once the time has passed in which libvirt may kill it, whether
+// the guest's process is there, and else why not.
+func (c *conn) settled(ctx context.Context, dom lv.Domain) (runs bool, ended lv.DomainShutoffReason, err error) {
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
-	for settled := time.Now().Add(settle); ; {
+	for end := time.Now().Add(settle); ; {
 		runs, err := c.runs(ctx, dom)
-		if err != nil {
-			return false, err
-		}
-		if !runs {
+		switch {
+		case err == nil && !runs:
 			ended, err := c.ended(ctx, dom)
-			return ended != lv.DomainShutoffCrashed && ended != lv.DomainShutoffFailed, err
-		}
-		if time.Now().After(settled) {
-			return true, nil
+			return false, ended, err
+		case err != nil || time.Now().After(end):
+			return runs, 0, err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return false, ctx.Err()
+			return false, 0, ctx.Err()
 		}
 	}
 }
