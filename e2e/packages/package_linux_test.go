@@ -34,6 +34,7 @@ func TestPackages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("nothing is built under -short")
 	}
+	testneed.Asked(t, "deb", "a release takes minutes to build")
 	system := "linux/" + runtime.GOARCH
 	testneed.Need(t, "deb", runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64", "there is no package for "+system)
 	program := packager(t)

@@ -53,9 +53,7 @@ func Need(t testing.TB) {
 // ask skips the test unless the run names what it needs.
 func ask(t testing.TB, name string) {
 	t.Helper()
-	if !testneed.Required(name) {
-		t.Skipf("real guests take many minutes; %s=%s runs them", testneed.Env, name)
-	}
+	testneed.Asked(t, name, "a real guest takes its time")
 }
 
 // lacking says what keeps a daemon from running here; "" when nothing does.

@@ -28,6 +28,15 @@ func Need(t testing.TB, name string, ok bool, missing string) {
 	t.Skip(missing)
 }
 
+// Asked skips the test unless Env lists name: it takes longer than a person's run
+// of all tests should. why says what does.
+func Asked(t testing.TB, name, why string) {
+	t.Helper()
+	if !Required(name) {
+		t.Skipf("%s; %s=%s runs it", why, Env, name)
+	}
+}
+
 // Required reports whether Env lists name.
 func Required(name string) bool {
 	return slices.ContainsFunc(strings.Split(os.Getenv(Env), ","), func(s string) bool {
