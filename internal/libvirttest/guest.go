@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -236,14 +237,18 @@ func (g *Guest) Running() bool {
 	return active != 0
 }
 
-// Serial is what the guest has written on its serial line since its start.
+// escape is what moves a terminal's cursor or sets its colours. A screen that is
+// drawn anew has some in the middle of its words.
+var escape = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")
+
+// Serial is the text the guest has written on its serial line since its start.
 func (g *Guest) Serial() string {
 	g.t.Helper()
 	text, err := os.ReadFile(g.serial)
 	if err != nil && !os.IsNotExist(err) {
 		g.t.Fatal(err)
 	}
-	return string(text)
+	return string(escape.ReplaceAll(text, nil))
 }
 
 // WaitSerial returns once the guest has written text on its serial line.
