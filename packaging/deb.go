@@ -38,12 +38,8 @@ func (r *release) debian(t target, binary string, d documents, work string) erro
 		put(changes, "/usr/share/doc/drivebay/changelog.gz", 0o644),
 		put(filepath.Join(r.root, "drivebay.example.yaml"), "/usr/share/doc/drivebay/examples/drivebay.example.yaml", 0o644),
 	}
-	written, err := d.write(work)
-	if err != nil {
-		return err
-	}
-	for _, to := range slices.Sorted(maps.Keys(written)) {
-		contents = append(contents, put(written[to], to, 0o644))
+	for _, to := range slices.Sorted(maps.Keys(d.installed)) {
+		contents = append(contents, put(d.installed[to], to, 0o644))
 	}
 	info := nfpm.WithDefaults(&nfpm.Info{
 		Name: "drivebay", Arch: t.arch, Platform: t.os, Version: version, VersionSchema: "none",

@@ -12,7 +12,10 @@ import (
 
 // documents are the manual pages, and what completes words in each shell, both
 // with the names that archives have for them.
-type documents struct{ manual, completions []file }
+type documents struct {
+	manual, completions []file
+	installed           map[string]string // where a package has each, and the file with it
+}
 
 // shells are those the program knows, with the files it writes for them.
 var shells = []struct{ name, archive, debian string }{
@@ -52,7 +55,8 @@ func (r *release) document(work string) (d documents, err error) {
 		}
 		d.completions = append(d.completions, file{"completions/" + shell.archive, 0o644, []byte(text)})
 	}
-	return d, nil
+	d.installed, err = d.write(work)
+	return d, err
 }
 
 // write puts the documents into files below a folder, as a Debian package has

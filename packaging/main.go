@@ -1,7 +1,8 @@
 // Command packaging builds what a release consists of, into an empty folder:
 // for each system an archive with the static binary, Debian packages for Linux,
-// and SHA256SUMS. Manual pages and completions are in all of them. The same commit gives the same bytes with the same Go version,
-// wherever and whenever it is built.
+// and SHA256SUMS. Manual pages and completions are in all of them. The same
+// commit gives the same bytes with the same Go version, wherever and whenever it
+// is built.
 //
 // It is a module of its own, so that nobody inherits what it needs.
 package main

@@ -41,12 +41,21 @@ func Follow(ctx context.Context, drivers Provider, facilityCode string, log *slo
 			return
 		}
 		log.Warn("guests are not heard of", "facility", facilityCode, "error", err)
-		again := time.NewTimer(followAgain)
-		select {
-		case <-ctx.Done():
-		case <-again.C:
+		if Pause(ctx, followAgain) != nil {
+			return
 		}
-		again.Stop()
+	}
+}
+
+// Pause waits, or returns the context's error.
+func Pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

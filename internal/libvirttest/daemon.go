@@ -112,13 +112,11 @@ func (d *Daemon) runFolder() error {
 
 // removeFolders deletes all that folders made.
 func (d *Daemon) removeFolders() error {
-	memory, err := os.Readlink(filepath.Join(d.dir, "run"))
-	if err == nil {
-		err = os.RemoveAll(memory)
-	} else {
-		err = nil // it is a folder like the others
+	var said error
+	if memory, err := os.Readlink(filepath.Join(d.dir, "run")); err == nil { // else it is a folder like the others
+		said = os.RemoveAll(memory)
 	}
-	return errors.Join(err, os.RemoveAll(d.dir))
+	return errors.Join(said, os.RemoveAll(d.dir))
 }
 
 // driver is the path of one of libvirtd's modules, "" when it is not there.

@@ -108,15 +108,3 @@ func (c *conn) outcome(doing string, err error) error {
 	c.drop()
 	return backend.ErrUnavailable.Because(fmt.Errorf("%s on host %s: %v", doing, c.host.Name, err))
 }
-
-// pause waits, or returns the context's error.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

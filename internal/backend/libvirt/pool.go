@@ -273,7 +273,7 @@ func patiently(ctx context.Context, limit time.Duration, busy func(error) bool, 
 		if !busy(err) || time.Now().After(end) {
 			return err
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := backend.Pause(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}

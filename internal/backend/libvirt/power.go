@@ -83,8 +83,8 @@ func (c *conn) start(ctx context.Context, dom lv.Domain) error {
 		case ended != lv.DomainShutoffDestroyed, c.isLost(), err != nil && kindOf(err) != backend.ErrUnavailable:
 			return err
 		}
-		runs, ended, unknown := c.settled(ctx, dom)
-		died := ended == lv.DomainShutoffCrashed || ended == lv.DomainShutoffFailed
+		runs, why, unknown := c.settled(ctx, dom)
+		died := why == lv.DomainShutoffCrashed || why == lv.DomainShutoffFailed
 		switch {
 		case unknown != nil:
 			return unknown
@@ -99,22 +99,18 @@ func (c *conn) start(ctx context.Context, dom lv.Domain) error {
 
 // settled tells, once the time has passed in which libvirt may kill it, whether
 // the guest's process is there, and else why not.
-func (c *conn) settled(ctx context.Context, dom lv.Domain) (runs bool, ended lv.DomainShutoffReason, err error) {
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
+func (c *conn) settled(ctx context.Context, dom lv.Domain) (runs bool, why lv.DomainShutoffReason, err error) {
 	for end := time.Now().Add(settle); ; {
 		runs, err := c.runs(ctx, dom)
 		switch {
 		case err == nil && !runs:
-			ended, err := c.ended(ctx, dom)
-			return false, ended, err
+			why, err := c.ended(ctx, dom)
+			return false, why, err
 		case err != nil || time.Now().After(end):
 			return runs, 0, err
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return false, 0, ctx.Err()
+		if err := backend.Pause(ctx, poll); err != nil {
+			return false, 0, err
 		}
 	}
 }

@@ -199,7 +199,7 @@ func (g *guest) clear(ctx context.Context, what string, nodes []string, users fu
 		case time.Now().After(end):
 			return backend.ErrUnavailable.Because(fmt.Errorf("guest %s keeps %v (%s) from an interrupted call", g.ref, nodes, what))
 		}
-		if err := pause(ctx, poll); err != nil {
+		if err := backend.Pause(ctx, poll); err != nil {
 			return err
 		}
 	}

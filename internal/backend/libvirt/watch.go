@@ -77,7 +77,7 @@ func (h *host) keep(ctx context.Context) {
 	for ctx.Err() == nil {
 		c, err := h.conn(ctx)
 		if err != nil {
-			_ = pause(ctx, poll) // the context ends the loop
+			_ = backend.Pause(ctx, poll) // the context ends the loop
 			continue
 		}
 		select {
