@@ -37,9 +37,12 @@ func TestDaemon(t *testing.T) {
 	if g.Running() {
 		t.Error("the guest outlives its end")
 	}
-	g.Start()
-	g.Reset()
-	if !g.Running() {
+	// Another guest: libvirt 9.0 may take the end of the process just destroyed for
+	// that of the guest's next one.
+	other := d.NewGuest(t, GuestOptions{Off: true})
+	other.Start()
+	other.Reset()
+	if !other.Running() {
 		t.Error("the guest does not run after a reset")
 	}
 }

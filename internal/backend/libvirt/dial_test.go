@@ -77,7 +77,7 @@ func works(t *testing.T, uri string) {
 	r := newRig(t, libvirttest.Shared(t))
 	g := r.guest(t, 0, libvirttest.GuestOptions{Off: true})
 	r.hosts[0].URI = uri
-	d := r.open(t, Options{CallTimeout: 5 * time.Second})
+	d := r.open(t, Options{})
 	ctx := t.Context()
 	ok(t, d.EnsureVolume(ctx, backend.VolumeSpec{ID: "v", Bytes: testBytes, Ref: g.UUID}))
 	ok(t, d.EnsureAttached(ctx, g.UUID, "v"))

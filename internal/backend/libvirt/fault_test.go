@@ -125,7 +125,14 @@ func TestKilledDaemon(t *testing.T) {
 			want.Store(at)
 			done := make(chan error, 1)
 			go func() { done <- k.call() }()
-			<-reached
+			select {
+			case <-reached:
+			case err := <-done:
+				if len(reached) == 0 {
+					t.Fatalf("%s ended ahead of %q: %v", k.name, at, err)
+				}
+				done <- err
+			}
 			<-time.After(delay)
 			daemon.Kill(t)
 			err := <-done

@@ -18,8 +18,8 @@ import (
 const askAgain = 10 * time.Second
 
 const (
-	startsMax = 3                      // processes of one call
-	settle    = 500 * time.Millisecond // for libvirt to handle the end of the last process
+	startsMax = 3           // processes of one call
+	settle    = time.Second // for libvirt to handle the end of the last process
 )
 
 // Power implements backend.Driver.
@@ -84,11 +84,10 @@ func (c *conn) start(ctx context.Context, dom lv.Domain) error {
 			return err
 		}
 		runs, why, unknown := c.settled(ctx, dom)
-		died := why == lv.DomainShutoffCrashed || why == lv.DomainShutoffFailed
 		switch {
 		case unknown != nil:
 			return unknown
-		case runs, err == nil && !died: // else somebody has stopped it
+		case runs, err == nil && why == lv.DomainShutoffDestroyed: // else it was nobody's wish
 			return nil
 		case try == startsMax:
 			return backend.ErrUnavailable.Because(cmp.Or(err, errors.New("its process ended soon after the start")))
@@ -137,18 +136,24 @@ func (c *conn) runs(ctx context.Context, dom lv.Domain) (bool, error) {
 func (c *conn) shutdown(ctx context.Context, dom lv.Domain) error {
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
-	var asked time.Time
+	var (
+		asked   time.Time
+		refused bool
+	)
 	for {
 		runs, err := c.runs(ctx, dom)
 		if err != nil || !runs {
 			return err
 		}
 		if time.Since(asked) > askAgain {
-			err := c.do(ctx, "shut down", func() error { return c.l.DomainShutdownFlags(dom, 0) })
-			if whileRunning(err) != nil {
+			err := whileRunning(c.do(ctx, "shut down", func() error { return c.l.DomainShutdownFlags(dom, 0) }))
+			// One that is going off at this moment cannot be asked: the next look tells.
+			if err != nil && (refused || c.isLost()) {
 				return err
 			}
-			asked = time.Now()
+			if refused = err != nil; !refused {
+				asked = time.Now()
+			}
 		}
 		select {
 		case <-tick.C:
