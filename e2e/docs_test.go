@@ -4,12 +4,12 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -38,7 +38,7 @@ func newShell(t *testing.T, dir string, env ...string) *shell {
 		_, err := exec.LookPath(tool)
 		testneed.Need(t, tool, err == nil, tool+" is not installed")
 	}
-	cmd := exec.CommandContext(within(t, patience), "sh")
+	cmd := exec.CommandContext(within(t, 5*patience), "sh")
 	cmd.Dir, cmd.Env = dir, append(built.Env(), env...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -123,19 +123,14 @@ func blocks(t *testing.T, path, lang string) [][]string {
 	return out
 }
 
-// freePort is a port of loopback nobody listens on at this moment.
+// freePort is a port of loopback that nobody listens on.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := testneed.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return strconv.Itoa(port)
 }
 
 // TestREADME pastes every sh block of the README.

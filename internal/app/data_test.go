@@ -19,6 +19,7 @@ import (
 	"github.com/drivebay/drivebay/internal/config"
 	"github.com/drivebay/drivebay/internal/pgtest"
 	"github.com/drivebay/drivebay/internal/task"
+	"github.com/drivebay/drivebay/internal/testneed"
 	"github.com/drivebay/drivebay/internal/volume"
 )
 
@@ -68,26 +69,13 @@ func (h *house) demo() (d Demo) {
 // ended waits until the task has succeeded.
 func (h *house) ended(s *Server, id string) {
 	h.t.Helper()
-	h.until("the end of a task", func() bool {
+	testneed.Eventually(h.t, "the end of a task", func() bool {
 		k, err := s.Tasks.Get(h.t.Context(), client7, id)
 		if err != nil || k.State == task.Failed {
 			h.t.Fatalf("%+v, %v", k, err)
 		}
 		return k.State == task.Done
 	})
-}
-
-func (h *house) until(what string, ok func() bool) {
-	h.t.Helper()
-	limit, tick := time.After(time.Minute), time.NewTicker(5*time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-limit:
-			h.t.Fatalf("waited in vain for %s", what)
-		case <-tick.C:
-		}
-	}
 }
 
 func must[T any](v T, err error) func(*testing.T) T {
@@ -144,7 +132,7 @@ func TestMoveToPostgres(t *testing.T) {
 	if list := must(s.Volumes.List(ctx, client7, volume.Filter{DeviceID: new(int64(1001))}))(t); len(list) != 4 {
 		t.Errorf("%d volumes, want ROOT and three", len(list))
 	}
-	h.until("the months of the first volume", func() bool {
+	testneed.Eventually(h.t, "the months of the first volume", func() bool {
 		months := 0
 		for _, c := range must(s.db.Billing().Charges(ctx, billing.ChargeFilter{ClientID: new(int64(7)), Limit: 100}))(t) {
 			if c.Kind == billing.ChargeRenew {

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,11 +80,11 @@ func startCeph() (*Cluster, error) {
 }
 
 func (c *Cluster) begin() error {
-	v2, err := freePort()
+	v2, err := testneed.FreePort()
 	if err != nil {
 		return err
 	}
-	if c.port, err = freePort(); err != nil {
+	if c.port, err = testneed.FreePort(); err != nil {
 		return err
 	}
 	fsid, disk := uuid.NewString(), uuid.NewString()
@@ -190,15 +189,6 @@ func (c *Cluster) settle() error {
 	}
 	c.key, err = base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 	return err
-}
-
-// freePort is a port of 127.0.0.1 that nobody listens on.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
 // stop ends the cluster and deletes its folder.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // Server is a PostgreSQL server in a folder of its own. It trusts everybody on
@@ -48,12 +49,8 @@ func Start(dir string, settings ...string) (*Server, error) {
 	if err := s.unprivileged(); err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	s.port = l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
+	var err error
+	if s.port, err = testneed.FreePort(); err != nil {
 		return nil, err
 	}
 	initdb := exec.Command(binary("initdb"), "-D", dir, "-U", "drivebay", "-A", "trust", "-E", "UTF8", "--locale=C", "-N", "--no-instructions")

@@ -5,9 +5,17 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/drivebay/drivebay/internal/event"
 )
+
+// What is not a test of a limit meets none: the suites ask for much at once, and
+// the machine may be slow and busy.
+func init() {
+	connectPatience, lockPatience, idlePatience = time.Minute, time.Minute, time.Minute
+	patience, txPatience = 2*time.Minute, 3*time.Minute
+}
 
 // Queued is how many transactions wait for the writer.
 func (db *DB) Queued() int { return len(db.engine.(*lite).jobs) }

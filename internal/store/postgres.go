@@ -19,8 +19,9 @@ import (
 // How long things may take with PostgreSQL before the caller hears that it is
 // away. They grow from the inside out, so that the server ends a statement
 // before we give up the connection. All are well below a lease: a node that
-// has stopped in the middle of a transaction keeps its locks no longer.
-const (
+// has stopped in the middle of a transaction keeps its locks no longer. Only
+// tests change them.
+var (
 	connectPatience = 3 * time.Second
 	lockPatience    = 4 * time.Second
 	idlePatience    = 5 * time.Second // between two statements of a transaction
@@ -330,6 +331,10 @@ func (p *postgres) view(ctx context.Context, fn func(*Tx) error) error {
 	if err := conn.Conn().PgConn().Exec(run, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").Close(); err != nil {
 		return err
 	}
-	defer func() { p.rollback(context.WithoutCancel(run), conn.Conn()) }()
+	defer func() { // also for a caller who has left: else the connection would have to be given up
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), txPatience)
+		defer cancel()
+		p.rollback(end, conn.Conn())
+	}()
 	return fn(p.db.newTx(pgTx{conn: conn.Conn(), ctx: run}, p.now()))
 }

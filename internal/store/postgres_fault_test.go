@@ -126,7 +126,12 @@ func TestPostgresSlowConnects(t *testing.T) {
 	t.Parallel()
 	b := base{pgtest.New(t)}
 	p := startProxy(t, b.address)
-	db := base{p.address(t, b.address) + "&connect_timeout=1"}.Open(t, store.Options{})
+	var db *store.DB
+	testneed.Eventually(t, "a connection within a second", func() bool {
+		var err error
+		db, err = store.Open(t.Context(), p.address(t, b.address)+"&connect_timeout=1", store.Options{})
+		return err == nil
+	})
 	defer db.Close()
 	p.mute.Store(true)
 	if err := b.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
