@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/drivebay/drivebay/api"
@@ -30,7 +29,8 @@ type fault struct {
 // mostBytes is --fetch-max-size of the test.
 const mostBytes = 2 << 20
 
-func faults() []fault {
+// faults are such sources; lengths is how many tries of that one are counted.
+func faults(lengths func() int) []fault {
 	good := newImage("GOOD", 1<<20, true)
 	data := newImage("DATA", 1<<20, false)
 	cut := good
@@ -72,7 +72,7 @@ func faults() []fault {
 			_, _ = w.Write(good.head)
 			panic(http.ErrAbortHandler)
 		}},
-		{name: "lengths", reason: "source_wrong_length", heals: true, serve: wrongLength(good)},
+		{name: "lengths", reason: "source_wrong_length", heals: true, serve: wrongLength(good, lengths)},
 	}
 }
 
@@ -90,16 +90,16 @@ func endless(w http.ResponseWriter, _ *http.Request) {
 const tries = 9
 
 // wrongLength sends the start of an image, hangs up on whoever asks for the
-// rest, and on the last try announces two lengths for it.
-func wrongLength(i image) func(http.ResponseWriter, *http.Request) {
-	var asked atomic.Int32
+// rest, and on the last try announces two lengths for it. The server says how
+// many tries it has counted: one that a kill ends is not.
+func wrongLength(i image, counted func() int) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("ETag", i.etag())
-		switch asked.Add(1) {
-		case 1:
+		switch counted() {
+		case 0:
 			w.Header().Set("Content-Length", fmt.Sprint(i.size))
 			_, _ = w.Write(i.head)
-		case tries:
+		case tries - 1:
 			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", len(i.head), i.size-1, i.size))
 			w.Header().Set("Content-Length", "1000")
 			w.WriteHeader(http.StatusPartialContent)
@@ -120,7 +120,7 @@ func TestFaultyImports(t *testing.T) {
 	s := startDemo(t, allow, fmt.Sprintf("--fetch-max-size=%d", mostBytes), "--import-workers=16")
 	c := s.client()
 	isos := map[string]api.ISO{}
-	all := faults()
+	all := faults(func() int { return failures(s, o.URL+"/lengths") })
 	for _, f := range all {
 		o.mux.HandleFunc("/"+f.name, f.serve)
 		body := isoBody("TPA1", o.URL+"/"+f.name, true)
@@ -131,7 +131,7 @@ func TestFaultyImports(t *testing.T) {
 		c.want(http.StatusOK, "POST", "/vps/iso", body, &iso)
 		isos[f.name] = iso
 	}
-	s.spend(all, isos)
+	s.spend(all, o.URL)
 	c = s.client() // where it serves now
 	for _, f := range all {
 		checkFailed(t, c, f, isos[f.name])
@@ -169,12 +169,12 @@ func checkFailed(t *testing.T, c *client, f fault, iso api.ISO) {
 
 // spend makes the server try at once what it would try again after a while: a
 // restart does, without giving a new budget of tries.
-func (s *server) spend(all []fault, isos map[string]api.ISO) {
+func (s *server) spend(all []fault, origin string) {
 	s.t.Helper()
 	for try := 1; try < tries; try++ {
 		testneed.Eventually(s.t, fmt.Sprintf("the end of try %d", try), func() bool {
 			for _, f := range all {
-				if f.heals && failures(s, *isos[f.name].TaskID) < try {
+				if f.heals && failures(s, origin+"/"+f.name) < try {
 					return false
 				}
 			}
@@ -186,12 +186,12 @@ func (s *server) spend(all []fault, isos map[string]api.ISO) {
 	}
 }
 
-// failures is how many tries of an import are counted.
-func failures(s *server, taskID string) int {
+// failures is how many tries of the import of a URL are counted.
+func failures(s *server, url string) int {
 	s.t.Helper()
 	c := open(s.t, s.dir)
 	defer c.db.Close()
-	text := rows(c, func(b *[]byte) []any { return []any{b} }, `SELECT coalesce(checkpoint, '{}') FROM task WHERE id = ?`, taskID)[0]
+	text := rows(c, func(b *[]byte) []any { return []any{b} }, `SELECT coalesce(t.checkpoint, '{}') FROM task t JOIN iso i ON i.task_id = t.id WHERE i.url = ?`, url)[0]
 	var saved struct {
 		Fetch struct {
 			Failures int `json:"failures"`

@@ -67,14 +67,15 @@ func (s *server) endUploads() {
 		if a.status == http.StatusNotFound {
 			a = newClient(s.t, s.demo.URL, s.demo.Other.APIKey).do(http.MethodDelete, "/vps/iso/"+id, nil)
 		}
-		if a.status != http.StatusCreated {
+		// A delete that is under way refuses another, and may be over by now.
+		if a.status != http.StatusCreated && a.status != http.StatusNotFound && a.status != http.StatusConflict {
 			s.t.Errorf("the end of an upload: %v", a)
 		}
 	}
 }
 
 // checkReach holds that the requests got behind the door: most operations have
-// answered one with success, and refused one.
+// refused one, and half of them have answered one with success.
 func checkReach(t *testing.T, generators []*generator) {
 	t.Helper()
 	done, refused, all := map[string]bool{}, map[string]bool{}, len(generators[0].ops)
@@ -83,7 +84,7 @@ func checkReach(t *testing.T, generators []*generator) {
 		maps.Copy(refused, g.refused)
 	}
 	t.Logf("of %d operations %d had a success and %d a refusal", all, len(done), len(refused))
-	if !t.Failed() && (len(done) < all*2/3 || len(refused) < all*2/3) {
+	if !t.Failed() && (len(done) < all/2 || len(refused) < all*2/3) {
 		t.Errorf("only %q had a success and %q a refusal", slices.Sorted(maps.Keys(done)), slices.Sorted(maps.Keys(refused)))
 	}
 }

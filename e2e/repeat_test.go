@@ -46,6 +46,7 @@ func TestRepeatsThroughKills(t *testing.T) {
 	for range rounds(t) {
 		l.pause(250 * time.Millisecond)
 		s.kill()
+		url.Store("http://127.0.0.1:1") // nobody's: the old port may soon be another server's
 		s.start()
 		url.Store(s.awaitDemo().URL)
 	}

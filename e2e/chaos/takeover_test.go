@@ -13,7 +13,7 @@ import (
 
 // calmLease is that of tests in which a server has to be the one that runs a
 // task: not even a very busy machine makes it lose that for being slow.
-const calmLease = 2 * lease
+const calmLease = 4 * lease
 
 // TestTakeover kills a server inside a call of a driver, for each kind of task.
 // Another one finishes the task.

@@ -151,11 +151,11 @@ func TestWaitOutlastsTimeouts(t *testing.T) {
 	h, err := httpapi.New(w.deps)
 	w.must(err)
 	s := httptest.NewUnstartedServer(h)
-	s.Config.ReadTimeout, s.Config.WriteTimeout = time.Second, time.Second
+	s.Config.ReadTimeout, s.Config.WriteTimeout = 4*time.Second, 4*time.Second
 	s.Start()
 	t.Cleanup(s.Close)
 	id, _ := w.pending()
-	w.said(<-w.later(t.Context(), s, "GET", "/network/status/"+id+"?wait=2500ms"), id, "Pending")
+	w.said(<-w.later(t.Context(), s, "GET", "/network/status/"+id+"?wait=6s"), id, "Pending")
 }
 
 func TestWaitRefused(t *testing.T) {
@@ -255,6 +255,14 @@ func TestWaitsAreNotCounted(t *testing.T) {
 // A client that asks to wait and hangs up at once is counted.
 func TestBriefWaitsAreCounted(t *testing.T) {
 	t.Parallel()
+	for !briefWait(t) {
+		t.Log("the machine made it a long wait: once more")
+	}
+}
+
+// briefWait makes such a call and one more, and reports whether it was brief: a
+// machine may be slow.
+func briefWait(t *testing.T) bool {
 	w := newWorld(t)
 	begun, served := make(chan struct{}, 1), make(chan struct{}, 2)
 	d := w.deps
@@ -268,13 +276,18 @@ func TestBriefWaitsAreCounted(t *testing.T) {
 	t.Cleanup(s.Close)
 	id, _ := w.pending()
 	ctx, leave := context.WithCancel(t.Context())
+	start := time.Now()
 	left := w.begin(ctx, s, begun, "GET", "/network/status/"+id+"?wait=60")
 	leave()
 	<-left
 	<-served
+	if time.Since(start) >= time.Second {
+		return false
+	}
 	if a := w.ask(s, w.keys.client, "GET", "/network/status/"+id, ""); a.status != http.StatusTooManyRequests {
 		t.Errorf("%d %s", a.status, a.body)
 	}
+	return true
 }
 
 func TestWaitsAreBounded(t *testing.T) {

@@ -263,7 +263,7 @@ func (c *check) ledger(s service) {
 			mark = until
 		}
 		for len(steps) > 0 && steps[0].at.Before(to) {
-			add(steps[0].at)
+			add(from.Add(steps[0].at.Sub(from).Truncate(time.Second))) // the second that has begun is charged
 			price, steps, changes = steps[0].price, steps[1:], changes+1
 		}
 		add(to)

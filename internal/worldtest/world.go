@@ -245,7 +245,7 @@ const node = "one"
 func NewID() string { return uuid.Must(uuid.NewV7()).String() }
 
 func (w *World) wire() {
-	const undo = 150 * time.Millisecond
+	const undo = 600 * time.Millisecond // passes where an undo is blocked, and nowhere else
 	w.VPS = &vps.Service{Store: mortalVPS{w.DB.VPS(), w.graves}, Drivers: w.Drivers, Now: w.Clock.Now, NewID: NewID, Undo: undo}
 	w.Volumes = &volume.Service{
 		Store: mortalVolumes{w.DB.Volumes(), w.graves}, Drivers: w.Drivers, Now: w.Clock.Now, NewID: NewID, Undo: undo,
