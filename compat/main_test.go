@@ -32,8 +32,9 @@ func run(m *testing.M) (code int, err error) {
 	if runtime.GOOS == "windows" {
 		program += ".exe"
 	}
-	build := exec.Command("go", "build", "-C", "..", "-o", program, "./cmd/drivebay")
-	build.Env = append(os.Environ(), "GOWORK=off")
+	// As all other builds of it are made, which then share what is compiled.
+	build := exec.Command("go", "build", "-C", "..", "-trimpath", "-o", program, "./cmd/drivebay")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=")
 	if out, err := build.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("build the server: %w\n%s", err, out)
 	}

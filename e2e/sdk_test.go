@@ -442,8 +442,8 @@ func TestGoGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := startDemo(t)
-	cmd := exec.CommandContext(t.Context(), "go", "run", file)
-	cmd.Env = append(built.Env(), "DRIVEBAY_URL="+s.demo.URL, "DRIVEBAY_API_KEY="+s.demo.APIKey)
+	cmd := exec.CommandContext(t.Context(), "go", "run", "-trimpath", file)
+	cmd.Env = append(built.Env(), "CGO_ENABLED=0", "DRIVEBAY_URL="+s.demo.URL, "DRIVEBAY_API_KEY="+s.demo.APIKey)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "100 GiB attached") {
 		t.Errorf("%v\n%s", err, out)
