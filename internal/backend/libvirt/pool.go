@@ -210,16 +210,11 @@ type file struct {
 }
 
 // lookup finds a name in the pool as libvirt has it in its memory, nil without.
+// libvirt goes by the pool and the name, so there is no need to have it make the
+// reference first.
 func (p *pool) lookup(ctx context.Context, name string) (*file, error) {
-	c := p.c
-	ref, err := ask(ctx, c, "look up "+name, func() (lv.StorageVol, error) { return c.l.StorageVolLookupByName(p.ref, name) })
-	if isCode(err, lv.ErrNoStorageVol) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	f := &file{p: p, ref: ref}
+	f := &file{p: p, ref: lv.StorageVol{Pool: p.ref.Name, Name: name, Key: outsideSource(p.sourceOf(name))}}
+	var err error
 	f.bytes, err = f.size(ctx)
 	if gone(err) {
 		return nil, nil
