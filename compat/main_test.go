@@ -32,7 +32,7 @@ func run(m *testing.M) (code int, err error) {
 	if runtime.GOOS == "windows" {
 		program += ".exe"
 	}
-	// As all other builds of it are made, which then share what is compiled.
+	// As the other tests build it, which then share what is compiled.
 	build := exec.Command("go", "build", "-C", "..", "-trimpath", "-o", program, "./cmd/drivebay")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=")
 	if out, err := build.CombinedOutput(); err != nil {

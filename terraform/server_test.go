@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -15,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/drivebay/drivebay/client"
+	"github.com/drivebay/drivebay/internal/testneed"
 )
 
 // server is a demo server and its data folder.
@@ -43,7 +45,11 @@ func startServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, dir: filepath.Join(dir, "data"), listen: "127.0.0.1:0", log: log}
+	port, err := testneed.FreePort() // the same after a restart
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{t: t, dir: filepath.Join(dir, "data"), listen: fmt.Sprintf("127.0.0.1:%d", port), log: log}
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
@@ -87,7 +93,6 @@ func (s *server) start() {
 		return err == nil && json.Unmarshal(b, &demo) == nil && demo.PID == s.cmd.Process.Pid
 	})
 	s.url, s.key = demo.URL, demo.APIKey
-	s.listen = strings.TrimPrefix(s.url, "http://") // again after a restart
 	s.api, s.admin = s.client(demo.APIKey), s.client(demo.AdminKey)
 }
 

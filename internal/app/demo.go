@@ -81,7 +81,7 @@ func (s *Server) seedDemo(ctx context.Context) error {
 
 // awaitDevices waits until the demo's devices run.
 func (s *Server) awaitDevices(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

@@ -9,7 +9,8 @@ import (
 
 // FreePort is a port of 127.0.0.1 that nobody listens on, for a server that has to
 // be told its port. It is below those that Linux gives to who asks for any, so
-// that it is still free when the server starts, and when it starts again.
+// that nobody else has it when the server starts, and when it starts again, but
+// by a rare chance.
 func FreePort() (int, error) {
 	const first, count, tries = 20_000, 12_000, 100
 	var failed error

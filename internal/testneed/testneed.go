@@ -1,6 +1,7 @@
 // Package testneed decides how tests meet their machine: what one does when
 // something it needs is not there, a skip with a sentence, or a failure where
-// that thing is required; how often it repeats; how long it waits.
+// that thing is required; how often it repeats; how long it waits; which ports
+// its servers get.
 package testneed
 
 import (

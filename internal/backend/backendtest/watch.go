@@ -169,6 +169,8 @@ func (w *watching) awaits(ref string, what backend.GuestChange) {
 			w.k.Fatalf("heard %+v, want %s %s", e, ref, what)
 		case e.What == what:
 			return
+		case w.k.d.Info().MakesVMs: // no process that a host may kill
+			w.k.Fatalf("heard %+v, want %s %s", e, ref, what)
 		}
 	}
 }

@@ -210,8 +210,8 @@ type file struct {
 }
 
 // lookup finds a name in the pool as libvirt has it in its memory, nil without.
-// libvirt goes by the pool and the name, so there is no need to have it make the
-// reference first.
+// libvirt goes by the names of the pool and the volume, so there is no need to
+// have it make the reference first.
 func (p *pool) lookup(ctx context.Context, name string) (*file, error) {
 	f := &file{p: p, ref: lv.StorageVol{Pool: p.ref.Name, Name: name, Key: outsideSource(p.sourceOf(name))}}
 	var err error

@@ -87,9 +87,12 @@ func (c *conn) start(ctx context.Context, dom lv.Domain) error {
 		switch {
 		case unknown != nil:
 			return unknown
-		case runs, err == nil && why == lv.DomainShutoffDestroyed: // else it was nobody's wish
+		case runs, err == nil && why == lv.DomainShutoffDestroyed: // else libvirt may have killed it, whatever reason it gives
 			return nil
-		case try == startsMax:
+		case try < startsMax:
+		case err == nil && why == lv.DomainShutoffShutdown: // it does so by itself
+			return nil
+		default:
 			return backend.ErrUnavailable.Because(cmp.Or(err, errors.New("its process ended soon after the start")))
 		}
 		c.host.d.log.Warn("a guest's process ended while it started; it is started again", "guest", dom.Name, "error", err)
