@@ -114,7 +114,7 @@ func (k *kit) watch(ref string) *watching {
 			busy.Store(false)
 		})
 	}()
-	resets, tick := 0, time.NewTicker(10*time.Millisecond)
+	resets, tick := 0, time.NewTicker(100*time.Millisecond)
 	defer tick.Stop()
 	limit := time.After(watchTime)
 	for heard := false; !heard; {

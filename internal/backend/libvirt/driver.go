@@ -31,7 +31,7 @@ type Options struct {
 	CDBus         string        // "sata", which is "", "scsi" or "ide": the bus of the drive, where a guest has several
 	MaxVolumes    int           // data volumes of one guest; 0: 128, and 20 with "virtio"
 	DetachTimeout time.Duration // how long a guest may hold a volume; 0: 30 s
-	CallTimeout   time.Duration // the deadline of one call to a host; 0: 30 s
+	CallTimeout   time.Duration // the deadline of one call to a host; 0: 45 s
 	Log           *slog.Logger  // nil: slog.Default()
 	// Adopted are the volumes that were guests' own disks before: the id of each
 	// by the Source that Guests has for its disk. It is asked once or a few times
@@ -104,7 +104,7 @@ func (o *Options) complete() error {
 		o.DetachTimeout = 30 * time.Second
 	}
 	if o.CallTimeout <= 0 {
-		o.CallTimeout = 30 * time.Second
+		o.CallTimeout = 45 * time.Second // libvirt itself waits 30 s for its turn with a guest, and then says so
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

@@ -18,8 +18,9 @@ import (
 const askAgain = 10 * time.Second
 
 const (
-	startsMax = 3           // processes of one call
-	settle    = time.Second // for libvirt to handle the end of the last process
+	startsMax = 3                      // processes of one call
+	apart     = 500 * time.Millisecond // for libvirt to handle the end of a process ahead of the next
+	settle    = time.Second            // for it to do so late
 )
 
 // Power implements backend.Driver.
@@ -72,7 +73,13 @@ func (c *conn) start(ctx context.Context, dom lv.Domain) error {
 	if err != nil {
 		return err
 	}
+	watched := ended == lv.DomainShutoffDestroyed || ended == lv.DomainShutoffCrashed || ended == lv.DomainShutoffFailed
 	for try := 1; ; try++ {
+		if watched {
+			if err := backend.Pause(ctx, apart); err != nil {
+				return err
+			}
+		}
 		err := c.do(ctx, "start", func() error {
 			_, err := c.l.DomainCreateWithFlags(dom, 0)
 			return err
@@ -80,7 +87,7 @@ func (c *conn) start(ctx context.Context, dom lv.Domain) error {
 		switch {
 		case gone(err):
 			return backend.ErrVolumeNotFound.Because(err)
-		case ended != lv.DomainShutoffDestroyed, c.isLost(), err != nil && kindOf(err) != backend.ErrUnavailable:
+		case !watched, c.isLost(), err != nil && kindOf(err) != backend.ErrUnavailable:
 			return err
 		}
 		runs, why, unknown := c.settled(ctx, dom)
