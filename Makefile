@@ -17,7 +17,7 @@ each = $(foreach m,$(MODULES),$(call in,$m,$(1));)
 # A release is built with VERSION=v1.2.3; without it the commit is named.
 VERSION :=
 LDFLAGS := $(if $(VERSION),-X github.com/drivebay/drivebay/internal/cli.release=$(VERSION))
-TIMEOUT ?= 30m
+TIMEOUT ?= 60m
 
 # RACE is the race detector over everything but the C of SQLite, which is Go by
 # translation: watching each of its accesses to memory makes most tests three

@@ -9,8 +9,6 @@ import (
 	"regexp"
 	"slices"
 
-	libvirt "github.com/digitalocean/go-libvirt"
-	"github.com/google/uuid"
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/drivebay/drivebay/api"
@@ -76,12 +74,7 @@ var (
 // nodes are the volumes the guest's QEMU has open, with their sizes in bytes.
 func (s *site) nodes(g *libvirttest.Guest) map[string]int64 {
 	s.t.Helper()
-	conn := s.d.Connect(s.t)
-	text, err := conn.QEMUDomainMonitorCommand(libvirt.Domain{Name: g.Name, UUID: libvirt.UUID(uuid.MustParse(g.UUID))},
-		`{"execute": "query-named-block-nodes", "arguments": {"flat": true}}`, 0)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	text := g.Monitor(`{"execute": "query-named-block-nodes", "arguments": {"flat": true}}`)
 	var answer struct {
 		Return []struct {
 			File  string `json:"file"`

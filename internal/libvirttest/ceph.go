@@ -84,8 +84,10 @@ func (c *Cluster) begin() error {
 	if err != nil {
 		return err
 	}
-	if c.port, err = testneed.FreePort(); err != nil {
-		return err
+	for c.port = v2; c.port == v2; {
+		if c.port, err = testneed.FreePort(); err != nil {
+			return err
+		}
 	}
 	fsid, disk := uuid.NewString(), uuid.NewString()
 	monitor := fmt.Sprintf("[v2:127.0.0.1:%d,v1:127.0.0.1:%d]", v2, c.port)

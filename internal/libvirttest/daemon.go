@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,8 +32,8 @@ type Daemon struct {
 	dir  string
 	jail *jail
 
+	down   atomic.Bool // killed, and not by itself
 	mu     sync.Mutex
-	down   bool
 	number int // of the last pool or guest
 
 	secretUUID string // of Ceph's key, "" while it has none
@@ -44,7 +45,8 @@ func start() (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{dir: dir, Socket: filepath.Join(dir, "run", "libvirt-sock"), down: true}
+	d := &Daemon{dir: dir, Socket: filepath.Join(dir, "run", "libvirt-sock")}
+	d.down.Store(true)
 	if err := d.begin(); err != nil {
 		return nil, errors.Join(err, d.stop())
 	}
@@ -140,7 +142,7 @@ func (d *Daemon) up() error {
 	if err := d.jail.order("start"); err != nil {
 		return err
 	}
-	d.down = false
+	d.down.Store(false)
 	var last error
 	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		conn := d.client()
@@ -186,9 +188,21 @@ func (d *Daemon) Connect(t testing.TB) *libvirt.Libvirt {
 	return conn
 }
 
-// call runs f on a connection of its own. The library's calls know no
-// deadline, so one that takes too long loses its connection.
+// call runs f on a connection of its own, and again where libvirtd has crashed
+// meanwhile, which its keeper starts anew.
 func (d *Daemon) call(f func(*libvirt.Libvirt) error) error {
+	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		err := d.once(f)
+		var answer libvirt.Error
+		if err == nil || errors.As(err, &answer) || d.down.Load() || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// once is call without a second try. The library's calls know no deadline, so
+// one that takes too long loses its connection.
+func (d *Daemon) once(f func(*libvirt.Libvirt) error) error {
 	conn := d.client()
 	if err := conn.Connect(); err != nil {
 		return err
@@ -215,10 +229,9 @@ func (d *Daemon) Kill(t testing.TB) {
 	t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.down {
+	if d.down.Swap(true) {
 		return
 	}
-	d.down = true
 	if err := d.jail.order("kill"); err != nil {
 		t.Fatal(err)
 	}
@@ -239,18 +252,12 @@ func (d *Daemon) Restart(t testing.TB) {
 func (d *Daemon) stop() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.down = true
+	d.down.Store(true)
 	var said error
 	if d.jail != nil {
 		said = d.jail.end()
 	}
 	return errors.Join(said, d.removeFolders())
-}
-
-func (d *Daemon) isDown() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.down
 }
 
 // next is a name no other pool or guest of the daemon has.

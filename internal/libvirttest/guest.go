@@ -84,7 +84,7 @@ func (g *Guest) Move(to *Daemon) {
 
 // remove destroys and undefines the guest where it still is.
 func (g *Guest) remove() {
-	if g.d.isDown() {
+	if g.d.down.Load() {
 		return // its daemon ends with all of it
 	}
 	err := g.call(func(conn *libvirt.Libvirt, domain libvirt.Domain) error {
@@ -120,6 +120,16 @@ func (g *Guest) must(what string, f func(*libvirt.Libvirt, libvirt.Domain) error
 	if err := g.call(f); err != nil {
 		g.t.Fatalf("%s %s: %v", what, g.Name, err)
 	}
+}
+
+// Monitor asks the guest's QEMU something, and returns its answer.
+func (g *Guest) Monitor(command string) (answer string) {
+	g.t.Helper()
+	g.must("ask the QEMU of", func(conn *libvirt.Libvirt, domain libvirt.Domain) (err error) {
+		answer, err = conn.QEMUDomainMonitorCommand(domain, command, 0)
+		return err
+	})
+	return answer
 }
 
 // Start starts the guest's process. What it wrote on its serial line before is

@@ -61,7 +61,7 @@ func (d *Daemon) definePool(t testing.TB, pool *libvirtxml.StoragePool) {
 		return conn.StoragePoolCreate(made, 0)
 	})
 	t.Cleanup(func() {
-		if d.isDown() {
+		if d.down.Load() {
 			return // nothing of it outlives the daemon
 		}
 		d.must(t, "remove pool "+pool.Name, func(conn *libvirt.Libvirt) error {
