@@ -148,28 +148,24 @@ func (w *watching) next() backend.GuestEvent {
 // hears wants the next event that is not of the first resets to be this one.
 func (w *watching) hears(ref string, what backend.GuestChange) {
 	w.k.Helper()
-	for {
-		e := w.next()
-		if e == (backend.GuestEvent{Ref: ref, What: what}) {
-			return
-		}
-		if e.Ref != ref || e.What != backend.GuestReset {
-			w.k.Fatalf("heard %+v, want %s %s", e, ref, what)
-		}
-	}
+	w.until(ref, what, func(e backend.GuestEvent) bool { return e.What == backend.GuestReset })
 }
 
 // awaits passes over what else happens to the guest: one that was powered off and
 // on may be killed by its host while it starts, and is started again.
 func (w *watching) awaits(ref string, what backend.GuestChange) {
 	w.k.Helper()
-	for {
-		switch e := w.next(); {
-		case e.Ref != ref:
-			w.k.Fatalf("heard %+v, want %s %s", e, ref, what)
-		case e.What == what:
-			return
-		case w.k.d.Info().MakesVMs: // no process that a host may kill
+	killable := !w.k.d.Info().MakesVMs // it has a process
+	w.until(ref, what, func(backend.GuestEvent) bool { return killable })
+}
+
+// until returns once it is heard; what else happens to the guest has to be passed
+// over, and to others nothing may.
+func (w *watching) until(ref string, what backend.GuestChange, passes func(backend.GuestEvent) bool) {
+	w.k.Helper()
+	want := backend.GuestEvent{Ref: ref, What: what}
+	for e := w.next(); e != want; e = w.next() {
+		if e.Ref != ref || !passes(e) {
 			w.k.Fatalf("heard %+v, want %s %s", e, ref, what)
 		}
 	}

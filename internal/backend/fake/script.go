@@ -188,16 +188,7 @@ func wait(ch <-chan struct{}) func(context.Context, Call) error {
 }
 
 func pause(span time.Duration) func(context.Context, Call) error {
-	return func(ctx context.Context, _ Call) error {
-		t := time.NewTimer(span)
-		defer t.Stop()
-		select {
-		case <-t.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return func(ctx context.Context, _ Call) error { return backend.Pause(ctx, span) }
 }
 
 // do logs the call, lets it through the gate, and runs the script around the effect.
